@@ -1,0 +1,1 @@
+//! GGUF, tokenizer, Qwen3-Next's graph, plan, state and engine.

@@ -1,0 +1,1 @@
+//! The profile file: schema, validation, layers, diff and export.

@@ -1,0 +1,1 @@
+//! Measuring, search, the correctness gate and the journal.

@@ -1,0 +1,1 @@
+//! The deltascope program: commands and the terminal workbench.
