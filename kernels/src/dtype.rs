@@ -22,11 +22,15 @@ pub enum DType {
     Q6_K,
     IQ4_NL,
     IQ4_XS,
+    /// Activations: blocks of 256 with an f32 scale, 256 int8 and the int16 sums of each 16. Never in a file.
+    Q8_K,
+    /// Activations: blocks of 32 with an f32 scale `d`, the f32 `d * sum` and 32 int8. Never in a file.
+    Q8_A,
 }
 
 impl DType {
     /// Every type, in the order of the declaration.
-    pub const ALL: [DType; 16] = [
+    pub const ALL: [DType; 18] = [
         DType::F32,
         DType::F16,
         DType::BF16,
@@ -43,14 +47,16 @@ impl DType {
         DType::Q6_K,
         DType::IQ4_NL,
         DType::IQ4_XS,
+        DType::Q8_K,
+        DType::Q8_A,
     ];
 
     /// Weights in a block; 1 for plain types. A row's length is a multiple of it.
     pub const fn block_len(self) -> usize {
         match self {
             DType::F32 | DType::F16 | DType::BF16 | DType::I32 => 1,
-            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 | DType::IQ4_NL => 32,
-            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K | DType::IQ4_XS => 256,
+            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 | DType::IQ4_NL | DType::Q8_A => 32,
+            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K | DType::IQ4_XS | DType::Q8_K => 256,
         }
     }
 
@@ -70,6 +76,8 @@ impl DType {
             DType::Q5_K => 176,
             DType::Q6_K => 210,
             DType::IQ4_XS => 136,
+            DType::Q8_K => 292,
+            DType::Q8_A => 40,
         }
     }
 
@@ -81,9 +89,9 @@ impl DType {
         (n / self.block_len()).checked_mul(self.block_bytes())
     }
 
-    /// The number that GGUF files use for this type.
-    pub const fn gguf_id(self) -> u32 {
-        match self {
+    /// The number that GGUF files use for this type; `None` for the activation types, which no file may hold.
+    pub const fn gguf_id(self) -> Option<u32> {
+        Some(match self {
             DType::F32 => 0,
             DType::F16 => 1,
             DType::Q4_0 => 2,
@@ -100,12 +108,13 @@ impl DType {
             DType::IQ4_XS => 23,
             DType::I32 => 26,
             DType::BF16 => 30,
-        }
+            DType::Q8_K | DType::Q8_A => return None,
+        })
     }
 
     /// The type with this GGUF number, if we have it.
     pub fn from_gguf_id(id: u32) -> Option<DType> {
-        DType::ALL.into_iter().find(|t| t.gguf_id() == id)
+        DType::ALL.into_iter().find(|t| t.gguf_id() == Some(id))
     }
 
     /// The field's usual name: `Q4_K`, `f32` is written `F32`.
@@ -127,6 +136,8 @@ impl DType {
             DType::Q6_K => "Q6_K",
             DType::IQ4_NL => "IQ4_NL",
             DType::IQ4_XS => "IQ4_XS",
+            DType::Q8_K => "Q8_K",
+            DType::Q8_A => "Q8_A",
         }
     }
 
