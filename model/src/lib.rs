@@ -1,1 +1,3 @@
 //! GGUF, tokenizer, Qwen3-Next's graph, plan, state and engine.
+
+pub mod gguf;
