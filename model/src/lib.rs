@@ -1,3 +1,4 @@
 //! GGUF, tokenizer, Qwen3-Next's graph, plan, state and engine.
 
+pub mod config;
 pub mod gguf;

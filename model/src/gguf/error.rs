@@ -13,7 +13,6 @@ pub struct GgufError {
     /// Where in the file the offending field starts, in bytes, where a single field is to blame.
     pub offset: Option<u64>,
     /// What is wrong.
-    #[source]
     pub fault: Fault,
 }
 
