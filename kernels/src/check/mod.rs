@@ -1,0 +1,15 @@
+//! Variants against the reference: the op's test suite, the correctness gate of the tuner and the check of a live swap
+//! are this code.
+//!
+//! [`suite`] runs a variant over its op's cases × strides × aliasing × threads; [`compare`] runs it once on given
+//! inputs.
+
+mod error;
+mod fill;
+mod single;
+mod suite;
+
+pub use error::{Difference, difference};
+pub use fill::fill;
+pub use single::{Outcome, RunError, Tensor, compare, run_reference, run_variant};
+pub use suite::{Failure, SuiteReport, suite};

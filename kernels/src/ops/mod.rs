@@ -1,0 +1,79 @@
+//! The ops: one folder each. `mod.rs` there defines the op (inputs, outputs, bounds, test cases), `reference.rs` is the
+//! readable scalar truth, and every other file is a variant.
+//!
+//! To add a variant: write its file, and name its static in the op's `VARIANTS`. The list in the workbench, its tests
+//! (`deltascope check` and the suite run over all registered variants), its tuning space and its docs follow from that.
+
+mod def;
+mod reference;
+
+pub use def::{Case, Fill, Input, OpDef, ShapeError};
+pub use reference::Reference;
+
+use crate::{Backend, Op, Variant};
+use std::sync::OnceLock;
+
+/// Every op: one line each.
+static DEFS: &[&dyn OpDef] = &[&cont::Cont, &scale::Scale];
+
+/// The definition of an op.
+///
+/// # Panics
+/// If the op is missing from the list above, which a test rules out.
+pub fn def(op: Op) -> &'static dyn OpDef {
+    static BY_OP: OnceLock<Vec<Option<&'static dyn OpDef>>> = OnceLock::new();
+    let all = BY_OP.get_or_init(|| Op::ALL.iter().map(|&o| DEFS.iter().copied().find(|d| d.op() == o)).collect());
+    all[op as usize].unwrap_or_else(|| panic!("{op} is not registered"))
+}
+
+/// Every registered op.
+pub fn all() -> impl Iterator<Item = Op> {
+    DEFS.iter().map(|d| d.op())
+}
+
+/// An op's variants on all backends, in order of preference: the first that supports an instance is its default.
+pub fn variants(op: Op) -> &'static [&'static dyn Variant] {
+    def(op).variants()
+}
+
+/// A variant by name.
+pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Variant> {
+    variants(op).iter().copied().find(|v| v.spec().backend == backend && v.spec().name == name)
+}
+
+pub mod cont;
+pub mod scale;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::suite;
+    use std::collections::HashSet;
+
+    /// Every variant of every op against its reference: cases × strides × aliasing × tunables × threads.
+    #[test]
+    fn every_variant_passes_its_ops_suite() {
+        let mut failures = Vec::new();
+        for op in all() {
+            for v in variants(op).iter().filter(|v| v.spec().backend == Backend::Cpu) {
+                let report = suite(*v, &[1, 2, 3, 5], 7);
+                assert!(report.runs > 0, "{op} {}: nothing ran: {:?}", v.spec().name, report.declined);
+                failures.extend(report.failures.iter().take(3).map(|f| format!("{op} {}: {f:?}", v.spec().name)));
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+
+    #[test]
+    fn names_are_unique_and_every_op_has_its_reference() {
+        for op in all() {
+            let mut names = HashSet::new();
+            for v in variants(op) {
+                assert_eq!(v.spec().op, op);
+                assert!(names.insert((v.spec().backend, v.spec().name)), "{op}: two variants {}", v.spec().name);
+                assert!(v.spec().revision > 0);
+            }
+            assert!(names.contains(&(Backend::Cpu, "reference")), "{op} has no reference");
+        }
+    }
+}

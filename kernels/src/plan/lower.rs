@@ -1,0 +1,290 @@
+//! From nodes to steps: choosing variants, opening lowerings, inserting conversions.
+
+use super::{NodeIx, PlanError, PlanNode, Step, conversion_node};
+use crate::graph::{Graph, GraphBuilder, Node, Storage, StorageId, StorageKind, Value, ValueId};
+use crate::variant::{Body, Form, Instance, Kernel, Packing, Reason, Tunables, Variant};
+use crate::{Backend, Layout, Op, Params, ops};
+use std::collections::HashMap;
+
+/// Says which variant serves a node.
+pub trait Chooser {
+    /// The choice for this node, or `None` for the op's default: the first registered variant that supports it.
+    fn choose(&self, name: &str, inst: &Instance) -> Option<Chosen>;
+
+    /// Where nodes run.
+    fn backend(&self) -> Backend {
+        Backend::Cpu
+    }
+}
+
+/// An answer of a [`Chooser`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chosen {
+    /// Name of the variant; `None` keeps the default variant and only sets tunables.
+    pub variant: Option<String>,
+    /// The row is for this revision; another one makes it stale.
+    pub revision: Option<u32>,
+    /// Tunables by name.
+    pub tunables: Vec<(String, i64)>,
+    /// Where the answer comes from, for the screen: `profile zen3.toml`.
+    pub origin: String,
+}
+
+/// Every op's default.
+pub struct Defaults;
+
+impl Chooser for Defaults {
+    fn choose(&self, _name: &str, _inst: &Instance) -> Option<Chosen> {
+        None
+    }
+}
+
+/// Deeper nesting than any sensible lowering has.
+const MAX_DEPTH: usize = 8;
+
+pub(super) struct Lowered {
+    pub graph: Graph,
+    pub nodes: Vec<PlanNode>,
+    pub steps: Vec<Step>,
+}
+
+pub(super) fn lower(mut graph: Graph, chooser: &dyn Chooser, threads: usize) -> Result<Lowered, PlanError> {
+    let nodes = std::mem::take(&mut graph.nodes);
+    let mut l = Lowerer {
+        out: Lowered { graph, nodes: Vec::new(), steps: Vec::new() },
+        chooser,
+        threads,
+        converted: HashMap::new(),
+        packed: HashMap::new(),
+    };
+    for node in nodes {
+        l.node(node, None, false, 0)?;
+    }
+    Ok(l.out)
+}
+
+/// A view by what it shows: values that differ only in dimensions of one are the same.
+#[derive(PartialEq, Eq, Hash)]
+struct ViewKey {
+    storage: StorageId,
+    offset: usize,
+    dims: Vec<(usize, usize)>,
+    form: Form,
+}
+
+struct Lowerer<'a> {
+    out: Lowered,
+    chooser: &'a dyn Chooser,
+    threads: usize,
+    /// Conversions made so far whose source has not been written since.
+    converted: HashMap<ViewKey, ValueId>,
+    packed: HashMap<(u32, Packing), StorageId>,
+}
+
+impl Lowerer<'_> {
+    fn node(&mut self, node: Node, parent: Option<NodeIx>, conversion: bool, depth: usize) -> Result<(), PlanError> {
+        if depth > MAX_DEPTH {
+            return Err(PlanError::TooDeep { node: node.name, op: node.op, limit: MAX_DEPTH });
+        }
+        let inst = self.out.graph.instance(&node);
+        let (variant, tunables, note) = self.pick(&node, &inst)?;
+        let ix = NodeIx(self.out.nodes.len());
+        let first = self.out.steps.len();
+        self.out.nodes.push(PlanNode {
+            name: node.name.clone(),
+            cost: ops::def(node.op).cost(&inst),
+            inst: inst.clone(),
+            variant,
+            tunables: tunables.clone(),
+            note,
+            parent,
+            steps: first..first,
+            inputs: node.inputs.clone(),
+            outputs: node.outputs.clone(),
+            conversion,
+        });
+        match variant.body() {
+            Body::Kernel(kernel) => self.kernel(&node, ix, kernel, &inst, tunables, depth)?,
+            Body::Lowering(lowering) => {
+                let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name);
+                lowering.lower(&inst, &node.inputs, &node.outputs, &mut b);
+                for part in b.into_nodes() {
+                    self.node(part, Some(ix), false, depth + 1)?;
+                }
+            }
+        }
+        self.out.nodes[ix.0].steps.end = self.out.steps.len();
+        Ok(())
+    }
+
+    fn pick(
+        &self,
+        node: &Node,
+        inst: &Instance,
+    ) -> Result<(&'static dyn Variant, Tunables, Option<String>), PlanError> {
+        let backend = self.chooser.backend();
+        let chosen = self.chooser.choose(&node.name, inst);
+        let mut note = None;
+        let mut variant = None;
+        if let Some(c) = &chosen {
+            match &c.variant {
+                None => {}
+                Some(name) => match ops::variant(node.op, backend, name) {
+                    None => note = Some(format!("{}: no variant `{name}`", c.origin)),
+                    Some(v) if c.revision.is_some_and(|r| r != v.spec().revision) => {
+                        note = Some(format!(
+                            "{}: `{name}` was tuned at revision {}, this is {}",
+                            c.origin,
+                            c.revision.unwrap_or_default(),
+                            v.spec().revision
+                        ));
+                    }
+                    Some(v) => match self.legal(v, node, inst) {
+                        Ok(()) => {
+                            variant = Some(v);
+                            note = Some(c.origin.clone());
+                        }
+                        Err(why) => note = Some(format!("{}: `{name}` cannot: {why}", c.origin)),
+                    },
+                },
+            }
+        }
+        let variant = match variant {
+            Some(v) => v,
+            None => self.default(node, inst, backend)?,
+        };
+        let spec = variant.spec();
+        let mut tunables = Tunables::defaults(spec.tunables);
+        if let Some(c) = chosen.filter(|c| c.variant.as_deref().is_none_or(|n| n == spec.name)) {
+            for (name, value) in &c.tunables {
+                if let Err(e) = tunables.set(spec.tunables, name, *value) {
+                    note = Some(format!("{}: {e}", c.origin));
+                }
+            }
+        }
+        Ok((variant, tunables, note))
+    }
+
+    fn default(&self, node: &Node, inst: &Instance, backend: Backend) -> Result<&'static dyn Variant, PlanError> {
+        let mut reasons = String::new();
+        for &v in ops::variants(node.op) {
+            if v.spec().backend != backend {
+                continue;
+            }
+            match self.legal(v, node, inst) {
+                Ok(()) => return Ok(v),
+                Err(why) => reasons += &format!("{}: {why}; ", v.spec().name),
+            }
+        }
+        Err(PlanError::NoVariant {
+            node: node.name.clone(),
+            op: node.op,
+            backend,
+            inst: Box::new(inst.clone()),
+            reasons,
+        })
+    }
+
+    /// Whether a variant may serve a node: its own word, and that a weight to be packed is whole.
+    fn legal(&self, v: &dyn Variant, node: &Node, inst: &Instance) -> Result<(), Reason> {
+        v.supports(inst)?;
+        if let Body::Kernel(k) = v.body() {
+            for (i, &value) in node.inputs.iter().enumerate() {
+                if matches!(k.form(inst, i), Form::Packed(_)) {
+                    let val = self.out.graph.value(value);
+                    let storage = self.out.graph.storage(value);
+                    let whole = matches!(storage.kind, StorageKind::Weight(_))
+                        && val.offset == 0
+                        && val.layout.span() == storage.bytes
+                        && val.layout.is_contiguous();
+                    Reason::unless(whole, || format!("input {i} is no whole weight, so it cannot be packed"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel(
+        &mut self,
+        node: &Node,
+        ix: NodeIx,
+        kernel: &'static dyn Kernel,
+        inst: &Instance,
+        tunables: Tunables,
+        depth: usize,
+    ) -> Result<(), PlanError> {
+        let updates = ops::def(node.op).updates();
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for (i, &v) in node.inputs.iter().enumerate() {
+            let form = if updates.contains(&i) { Form::AsIs } else { kernel.form(inst, i) };
+            inputs.push(self.convert(node, ix, v, form, depth)?);
+        }
+        let inst = Instance { inputs: inputs.iter().map(|&v| self.out.graph.layout(v)).collect(), ..inst.clone() };
+        let useful = kernel.max_threads(&inst, &tunables).max(1);
+        self.out.steps.push(Step {
+            node: ix,
+            kernel,
+            threads: useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1),
+            first_worker: 0,
+            phases: kernel.phases(&inst, &tunables).max(1),
+            barrier: false,
+            scratch: kernel.scratch(&inst, &tunables),
+            inst,
+            tunables,
+            inputs,
+            outputs: node.outputs.clone(),
+        });
+        // What was converted from memory that this step writes is out of date.
+        let written: Vec<StorageId> = node
+            .outputs
+            .iter()
+            .chain(updates.iter().filter_map(|&i| node.inputs.get(i)))
+            .map(|&v| self.out.graph.value(v).storage)
+            .collect();
+        self.converted.retain(|k, _| !written.contains(&k.storage));
+        Ok(())
+    }
+
+    fn convert(&mut self, node: &Node, ix: NodeIx, v: ValueId, form: Form, depth: usize) -> Result<ValueId, PlanError> {
+        let value = *self.out.graph.value(v);
+        let key = ViewKey {
+            storage: value.storage,
+            offset: value.offset,
+            dims: (0..4)
+                .filter(|&d| value.layout.ne[d] != 1)
+                .map(|d| (value.layout.ne[d], value.layout.nb[d]))
+                .collect(),
+            form,
+        };
+        let (name, op, params) = match form {
+            Form::AsIs => return Ok(v),
+            Form::Contiguous if value.layout.is_contiguous() => return Ok(v),
+            Form::Packed(packing) => return Ok(self.pack(v, value, packing)),
+            Form::Contiguous => ("cont", Op::Cont, Params::None),
+            Form::Quantised(to) => ("quantize", Op::Quantize, Params::Quantize { to }),
+        };
+        if let Some(&done) = self.converted.get(&key) {
+            let have = self.out.graph.layout(done);
+            let want = Layout::contiguous(have.dtype, value.layout.ne);
+            return Ok(if have == want { done } else { self.out.graph.builder().view(done, 0, want) });
+        }
+        let dtype = if let Form::Quantised(to) = form { to } else { value.layout.dtype };
+        let out = self.out.graph.builder().temp(Layout::contiguous(dtype, value.layout.ne));
+        let conversion = Node { name: conversion_node(node, name), op, params, inputs: vec![v], outputs: vec![out] };
+        self.node(conversion, Some(ix), true, depth + 1)?;
+        self.converted.insert(key, out);
+        Ok(out)
+    }
+
+    fn pack(&mut self, v: ValueId, value: Value, packing: Packing) -> ValueId {
+        let StorageKind::Weight(w) = self.out.graph.storage(v).kind else {
+            unreachable!("`legal` lets only whole weights be packed");
+        };
+        let storage = *self.packed.entry((w, packing)).or_insert_with(|| {
+            self.out.graph.storages.push(Storage { kind: StorageKind::Packed(w, packing), bytes: value.layout.span() });
+            StorageId(self.out.graph.storages.len() as u32 - 1)
+        });
+        self.out.graph.values.push(Value { storage, ..value });
+        ValueId(self.out.graph.values.len() as u32 - 1)
+    }
+}

@@ -1,0 +1,188 @@
+//! A plan: a graph lowered and scheduled under somebody's choices.
+//!
+//! Building one takes milliseconds, owns no weights and no state, and changes neither; swapping a variant in a running
+//! model is building another plan.
+//!
+//! [`lower`] turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions),
+//! [`schedule`] puts barriers where bytes demand them, [`arena`] gives temporaries their place.
+
+mod arena;
+mod lower;
+mod schedule;
+
+pub use lower::{Chooser, Chosen, Defaults};
+
+use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
+use crate::variant::{Instance, Kernel, Tunables, Variant};
+use crate::{Backend, Cost, Op};
+
+/// Index of a [`PlanNode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeIx(pub usize);
+
+/// A node of the graph, or of a lowering inside it, with the variant that serves it.
+pub struct PlanNode {
+    /// Stable id: `blk.7.delta_net.scale_q`.
+    pub name: String,
+    /// Shapes and constants, before conversions.
+    pub inst: Instance,
+    /// Who computes it.
+    pub variant: &'static dyn Variant,
+    /// With these tunables.
+    pub tunables: Tunables,
+    /// Why this variant: the layer that chose it, or why another could not be.
+    pub note: Option<String>,
+    /// The node whose lowering this belongs to.
+    pub parent: Option<NodeIx>,
+    /// Its steps. A lowering's steps are those of its parts.
+    pub steps: std::ops::Range<usize>,
+    /// What it must move and do at least.
+    pub cost: Cost,
+    /// The values of the graph: for tapping live inputs.
+    pub inputs: Vec<ValueId>,
+    /// As `inputs`.
+    pub outputs: Vec<ValueId>,
+    /// Inserted by the planner (a `cont` or `quantize`), not in the graph that was given.
+    pub conversion: bool,
+}
+
+impl PlanNode {
+    /// The op.
+    pub fn op(&self) -> Op {
+        self.inst.op
+    }
+}
+
+/// A kernel call of the plan.
+pub struct Step {
+    /// Which node it serves.
+    pub node: NodeIx,
+    /// What runs.
+    pub kernel: &'static dyn Kernel,
+    /// Shapes as the kernel sees them, after conversions.
+    pub inst: Instance,
+    /// Values of the tunables.
+    pub tunables: Tunables,
+    /// Inputs.
+    pub inputs: Vec<ValueId>,
+    /// Outputs.
+    pub outputs: Vec<ValueId>,
+    /// Workers that take part.
+    pub threads: usize,
+    /// The worker that is this step's number 0: small steps without a barrier between them run side by side.
+    pub first_worker: usize,
+    /// Parts with a barrier between them.
+    pub phases: usize,
+    /// All workers meet before it.
+    pub barrier: bool,
+    /// Bytes of scratch a worker.
+    pub scratch: usize,
+}
+
+/// Steps, the nodes that they serve, and where temporaries lie.
+pub struct Plan {
+    /// Nodes in order, parents before their parts.
+    pub nodes: Vec<PlanNode>,
+    /// Kernel calls in order.
+    pub steps: Vec<Step>,
+    /// The graph with what lowering and conversion added.
+    pub graph: Graph,
+    /// Most workers that a step uses; the run needs so many.
+    pub threads: usize,
+    /// Bytes that temporaries and outputs take.
+    pub arena_bytes: usize,
+    /// Offset of each storage in the arena; `None` for what the caller binds.
+    arena: Vec<Option<usize>>,
+    /// Most scratch that a step wants, a worker.
+    pub scratch_bytes: usize,
+    /// Packed weights that must be there when the plan is bound.
+    pub packed: Vec<(u32, crate::Packing)>,
+}
+
+/// What a plan cannot be built for.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No variant of the backend serves the node.
+    #[error("{node}: no variant of {op} on {backend} serves {inst:?}: {reasons}")]
+    NoVariant {
+        /// The node.
+        node: String,
+        /// Its op.
+        op: Op,
+        /// The backend asked for.
+        backend: Backend,
+        /// The shapes.
+        inst: Box<Instance>,
+        /// Each variant's reason.
+        reasons: String,
+    },
+    /// Lowerings that call each other without end.
+    #[error("{node}: lowering of {op} nests deeper than {limit}")]
+    TooDeep {
+        /// The node.
+        node: String,
+        /// Its op.
+        op: Op,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Plan {
+    /// Lowers and schedules `graph` for `threads` workers.
+    ///
+    /// # Errors
+    /// If a node finds no variant.
+    pub fn build(graph: Graph, chooser: &dyn Chooser, threads: usize) -> Result<Plan, PlanError> {
+        let mut lowered = lower::lower(graph, chooser, threads)?;
+        let segments = schedule::schedule(&lowered.graph, &mut lowered.steps, threads);
+        let arena = arena::place(&lowered.graph, &lowered.steps, &segments);
+        let scratch_bytes = lowered.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
+        let mut packed: Vec<_> = lowered
+            .graph
+            .storages
+            .iter()
+            .filter_map(|s| match s.kind {
+                StorageKind::Packed(w, p) => Some((w, p)),
+                _ => None,
+            })
+            .collect();
+        packed.sort_unstable();
+        packed.dedup();
+        Ok(Plan {
+            threads: lowered.steps.iter().map(|s| s.threads).max().unwrap_or(1),
+            nodes: lowered.nodes,
+            steps: lowered.steps,
+            graph: lowered.graph,
+            arena_bytes: arena.bytes,
+            arena: arena.offsets,
+            scratch_bytes,
+            packed,
+        })
+    }
+
+    /// Where a temporary or output lies in the arena.
+    pub fn arena_offset(&self, storage: StorageId) -> Option<usize> {
+        self.arena[storage.0 as usize]
+    }
+
+    /// Nodes of the given graph itself, without the parts of lowerings and without conversions.
+    pub fn top_nodes(&self) -> impl Iterator<Item = (NodeIx, &PlanNode)> {
+        self.nodes.iter().enumerate().filter(|(_, n)| n.parent.is_none() && !n.conversion).map(|(i, n)| (NodeIx(i), n))
+    }
+
+    /// The node.
+    pub fn node(&self, ix: NodeIx) -> &PlanNode {
+        &self.nodes[ix.0]
+    }
+
+    /// Number of barriers in a run.
+    pub fn barriers(&self) -> usize {
+        self.steps.iter().map(|s| usize::from(s.barrier) + s.phases - 1).sum()
+    }
+}
+
+/// A node that the planner put in, named after the value's consumer.
+fn conversion_node(consumer: &Node, what: &str) -> String {
+    format!("{}.{what}", consumer.name)
+}

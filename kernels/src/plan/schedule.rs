@@ -1,0 +1,71 @@
+//! Barriers: between steps that touch the same bytes, and nowhere else.
+
+use super::Step;
+use crate::graph::{Graph, StorageId, StorageKind, ValueId};
+use crate::ops;
+
+/// A stretch of memory that a step touches.
+#[derive(Clone, Copy)]
+struct Span {
+    storage: StorageId,
+    from: usize,
+    to: usize,
+}
+
+impl Span {
+    fn of(graph: &Graph, v: ValueId) -> Span {
+        let value = graph.value(v);
+        Span { storage: value.storage, from: value.offset, to: value.offset + value.layout.span() }
+    }
+
+    fn meets(&self, other: &Span) -> bool {
+        self.storage == other.storage && self.from < other.to && other.from < self.to
+    }
+}
+
+/// What a step reads and what it writes.
+pub(super) fn accesses(graph: &Graph, step: &Step) -> (Vec<ValueId>, Vec<ValueId>) {
+    let updates = ops::def(step.inst.op).updates();
+    let writes = step
+        .outputs
+        .iter()
+        .copied()
+        .chain(updates.iter().filter_map(|&i| step.inputs.get(i).copied()))
+        .collect::<Vec<_>>();
+    let reads = step
+        .inputs
+        .iter()
+        .copied()
+        .filter(|&v| !matches!(graph.storage(v).kind, StorageKind::Weight(_) | StorageKind::Packed(..)))
+        .collect();
+    (reads, writes)
+}
+
+/// Sets `barrier` and `first_worker` of each step; returns the segment (number of barriers before it) of each.
+pub(super) fn schedule(graph: &Graph, steps: &mut [Step], threads: usize) -> Vec<usize> {
+    let mut segments = Vec::with_capacity(steps.len());
+    let (mut read, mut written): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+    let mut segment = 0;
+    let mut next_worker = 0;
+    for step in steps.iter_mut() {
+        let (r, w) = accesses(graph, step);
+        let r: Vec<Span> = r.into_iter().map(|v| Span::of(graph, v)).collect();
+        let w: Vec<Span> = w.into_iter().map(|v| Span::of(graph, v)).collect();
+        let hits = |a: &[Span], b: &[Span]| a.iter().any(|x| b.iter().any(|y| x.meets(y)));
+        step.barrier = hits(&r, &written) || hits(&w, &written) || hits(&w, &read);
+        if step.barrier {
+            segment += 1;
+            next_worker = 0;
+            read.clear();
+            written.clear();
+        }
+        step.first_worker = next_worker % threads;
+        next_worker += step.threads;
+        // Work between the phases of a step meets at barriers of its own: the steps before it are then done too, but
+        // nothing is gained by counting on that.
+        segments.push(segment);
+        read.extend(r);
+        written.extend(w);
+    }
+    segments
+}

@@ -1,0 +1,214 @@
+//! Where a kernel finds its elements: a layout and an address, and owned buffers for tests and checks.
+
+use crate::{DType, Layout};
+
+/// A strided view of memory that a plan or a test has bound. Copies of it alias.
+///
+/// Holding one proves nothing; kernels get theirs from [`crate::exec`] or [`crate::check`], which have checked that
+/// `ptr .. ptr + layout.span()` is live, and that what one worker writes no other touches between two barriers.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorPtr {
+    /// First element.
+    pub ptr: *mut u8,
+    /// Shape and strides.
+    pub layout: Layout,
+}
+
+// SAFETY: a TensorPtr is an address; whoever dereferences it answers for the access (see `Kernel::run`).
+unsafe impl Send for TensorPtr {}
+// SAFETY: as above.
+unsafe impl Sync for TensorPtr {}
+
+impl TensorPtr {
+    /// Elements along dimension `d`.
+    #[inline(always)]
+    pub fn ne(&self, d: usize) -> usize {
+        self.layout.ne[d]
+    }
+
+    /// Bytes between neighbours along dimension `d`.
+    #[inline(always)]
+    pub fn nb(&self, d: usize) -> usize {
+        self.layout.nb[d]
+    }
+
+    /// Address of the element `(0, i1, i2, i3)`.
+    ///
+    /// # Safety
+    /// The index lies inside the layout, and the view is bound to live memory.
+    #[inline(always)]
+    pub unsafe fn row_ptr(&self, i1: usize, i2: usize, i3: usize) -> *mut u8 {
+        let nb = &self.layout.nb;
+        // SAFETY: the caller gives an index inside the layout, whose span is live.
+        unsafe { self.ptr.add(i1 * nb[1] + i2 * nb[2] + i3 * nb[3]) }
+    }
+
+    /// A row of F32 as a slice.
+    ///
+    /// # Safety
+    /// As [`Self::row_ptr`]; the type is F32, rows are contiguous, and nobody writes the row while the slice lives.
+    #[inline(always)]
+    pub unsafe fn row_f32<'a>(&self, i1: usize, i2: usize, i3: usize) -> &'a [f32] {
+        debug_assert!(self.layout.dtype == DType::F32 && self.layout.has_contiguous_rows());
+        // SAFETY: by the caller's contract the row is live, F32, contiguous and not written meanwhile.
+        unsafe { std::slice::from_raw_parts(self.row_ptr(i1, i2, i3).cast::<f32>(), self.layout.ne[0]) }
+    }
+
+    /// A row of F32 as a mutable slice.
+    ///
+    /// # Safety
+    /// As [`Self::row_f32`], and this worker is the only one that touches the row while the slice lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn row_f32_mut<'a>(&self, i1: usize, i2: usize, i3: usize) -> &'a mut [f32] {
+        debug_assert!(self.layout.dtype == DType::F32 && self.layout.has_contiguous_rows());
+        // SAFETY: by the caller's contract the row is live, F32, contiguous and this worker's own.
+        unsafe { std::slice::from_raw_parts_mut(self.row_ptr(i1, i2, i3).cast::<f32>(), self.layout.ne[0]) }
+    }
+
+    /// A row's bytes (any type with contiguous rows).
+    ///
+    /// # Safety
+    /// As [`Self::row_ptr`], rows are contiguous, and nobody writes the row while the slice lives.
+    #[inline(always)]
+    pub unsafe fn row_bytes<'a>(&self, i1: usize, i2: usize, i3: usize) -> &'a [u8] {
+        debug_assert!(self.layout.has_contiguous_rows());
+        let n = self.layout.ne[0] / self.layout.dtype.block_len() * self.layout.dtype.block_bytes();
+        // SAFETY: by the caller's contract the row is live, contiguous and not written meanwhile.
+        unsafe { std::slice::from_raw_parts(self.row_ptr(i1, i2, i3), n) }
+    }
+
+    /// Reads one F32 element at any strides.
+    ///
+    /// # Safety
+    /// As [`Self::row_ptr`]; the type is F32.
+    #[inline(always)]
+    pub unsafe fn get_f32(&self, i: [usize; 4]) -> f32 {
+        // SAFETY: by the caller's contract the element is live and F32.
+        unsafe { self.ptr.add(self.layout.offset(i)).cast::<f32>().read() }
+    }
+
+    /// Writes one F32 element at any strides.
+    ///
+    /// # Safety
+    /// As [`Self::get_f32`], and this worker is the only one that touches the element.
+    #[inline(always)]
+    pub unsafe fn set_f32(&self, i: [usize; 4], v: f32) {
+        // SAFETY: by the caller's contract the element is live, F32 and this worker's own.
+        unsafe { self.ptr.add(self.layout.offset(i)).cast::<f32>().write(v) }
+    }
+
+    /// Reads one I32 element at any strides.
+    ///
+    /// # Safety
+    /// As [`Self::row_ptr`]; the type is I32.
+    #[inline(always)]
+    pub unsafe fn get_i32(&self, i: [usize; 4]) -> i32 {
+        // SAFETY: by the caller's contract the element is live and I32.
+        unsafe { self.ptr.add(self.layout.offset(i)).cast::<i32>().read() }
+    }
+
+    /// Writes one I32 element at any strides.
+    ///
+    /// # Safety
+    /// As [`Self::get_i32`], and this worker is the only one that touches the element.
+    #[inline(always)]
+    pub unsafe fn set_i32(&self, i: [usize; 4], v: i32) {
+        // SAFETY: by the caller's contract the element is live, I32 and this worker's own.
+        unsafe { self.ptr.add(self.layout.offset(i)).cast::<i32>().write(v) }
+    }
+}
+
+/// Memory aligned to a cache line, zeroed.
+#[derive(Debug)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Buffer {
+    /// `len` zeroed bytes.
+    pub fn zeroed(len: usize) -> Buffer {
+        Buffer { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
+    }
+
+    /// A copy of some bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Buffer {
+        let mut b = Buffer::zeroed(bytes.len());
+        b.bytes_mut().copy_from_slice(bytes);
+        b
+    }
+
+    /// A copy of some F32.
+    pub fn from_f32(values: &[f32]) -> Buffer {
+        let mut b = Buffer::zeroed(values.len() * 4);
+        for (dst, v) in b.bytes_mut().chunks_exact_mut(4).zip(values) {
+            dst.copy_from_slice(&v.to_ne_bytes());
+        }
+        b
+    }
+
+    /// A copy of some I32.
+    pub fn from_i32(values: &[i32]) -> Buffer {
+        let mut b = Buffer::zeroed(values.len() * 4);
+        for (dst, v) in b.bytes_mut().chunks_exact_mut(4).zip(values) {
+            dst.copy_from_slice(&v.to_ne_bytes());
+        }
+        b
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `lines` holds at least `len` initialised bytes, and u8 has no alignment.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.len) }
+    }
+
+    /// The bytes, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as `bytes`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>(), self.len) }
+    }
+
+    /// The bytes as F32 (the length rounded down to whole elements).
+    pub fn as_f32(&self) -> &[f32] {
+        // SAFETY: a line is aligned to 64, every bit pattern is an f32, and `len / 4` of them lie inside.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<f32>(), self.len / 4) }
+    }
+
+    /// The bytes as F32, to be written.
+    pub fn as_f32_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as `as_f32`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), self.len / 4) }
+    }
+
+    /// The bytes as I32, to be written.
+    pub fn as_i32_mut(&mut self) -> &mut [i32] {
+        // SAFETY: as `as_f32`: alignment and length hold for i32 too.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<i32>(), self.len / 4) }
+    }
+
+    /// The bytes as I32.
+    pub fn as_i32(&self) -> &[i32] {
+        // SAFETY: as `as_i32_mut`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<i32>(), self.len / 4) }
+    }
+
+    /// First byte, for binding; whoever writes through it holds the buffer exclusively.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.lines.as_ptr().cast_mut().cast()
+    }
+}

@@ -1,0 +1,228 @@
+//! What a variant is: one way to compute an op on one backend.
+//!
+//! A *kernel* computes it; a *lowering* replaces it by a small graph of simpler ops. Both are [`Variant`]s and are
+//! swapped the same way. A variant is one static, listed in its op's `VARIANTS`; everything else (the list on screen,
+//! its tests, its benchmark, its tuning space) follows from that entry.
+
+mod tunable;
+
+pub use tunable::{Tunable, Tunables};
+
+use crate::graph::{GraphBuilder, ValueId};
+use crate::{DType, Layout, Op, Params, TensorPtr};
+use std::fmt;
+
+/// Where a variant runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Backend {
+    /// This machine's processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+impl Backend {
+    /// `cpu`, `cuda`: as profiles write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Cpu => "cpu",
+            Backend::Cuda => "cuda",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One use of an op: the shapes and constants that a variant must serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// The op.
+    pub op: Op,
+    /// Its constants.
+    pub params: Params,
+    /// Layouts of the inputs, in the op's order. State tensors are inputs that the op also writes.
+    pub inputs: Vec<Layout>,
+    /// Layouts of the outputs.
+    pub outputs: Vec<Layout>,
+}
+
+/// Why a variant cannot serve an instance; the workbench prints it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(pub String);
+
+impl Reason {
+    /// `Err(Reason)` unless `ok`.
+    pub fn unless(ok: bool, why: impl FnOnce() -> String) -> Result<(), Reason> {
+        if ok { Ok(()) } else { Err(Reason(why())) }
+    }
+}
+
+/// What must be moved and done at least: the roof that a measurement is held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes read and written once each.
+    pub bytes: f64,
+    /// Arithmetic operations (a multiply-add counts two).
+    pub flops: f64,
+}
+
+/// How a variant wants an input; the planner inserts what is missing, once per distinct input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Any strides, as it comes.
+    AsIs,
+    /// Contiguous: a `cont` node is put before it where it is not.
+    Contiguous,
+    /// Activations quantised to this type by a `quantize` node.
+    Quantised(DType),
+    /// A weight in a packed layout, made once when the plan is built.
+    Packed(Packing),
+}
+
+/// Packed layouts of weights. A packing changes the order of bytes, never their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Packing {
+    /// Groups of eight rows interleaved block by block ([`crate::quant`]).
+    Rows8,
+}
+
+/// What a variant says of itself.
+#[derive(Debug)]
+pub struct Spec {
+    /// The op that it computes.
+    pub op: Op,
+    /// Its name, unique among the op's variants of a backend.
+    pub name: &'static str,
+    /// Raised when speed or result changes: a profile's row for another revision is stale.
+    pub revision: u32,
+    /// Where it runs.
+    pub backend: Backend,
+    /// One line for the workbench: how it works and when it wins.
+    pub summary: &'static str,
+    /// What can be tuned, beside the number of threads, which every kernel has.
+    pub tunables: &'static [Tunable],
+    /// Largest relative error against the reference, as [`crate::check::error`] measures it.
+    pub tolerance: f32,
+}
+
+/// One way to compute an op.
+pub trait Variant: Sync {
+    /// Name, revision, tunables.
+    fn spec(&self) -> &Spec;
+
+    /// Whether it serves this instance on this machine.
+    ///
+    /// # Errors
+    /// The reason why not, for the user to read.
+    fn supports(&self, inst: &Instance) -> Result<(), Reason>;
+
+    /// How it computes.
+    fn body(&self) -> Body<'_>;
+}
+
+/// The two kinds of variant.
+pub enum Body<'a> {
+    /// Computes by itself.
+    Kernel(&'a dyn Kernel),
+    /// Becomes a graph of simpler ops.
+    Lowering(&'a dyn Lowering),
+}
+
+/// A variant that computes.
+pub trait Kernel: Sync {
+    /// How it wants input `index`.
+    fn form(&self, _inst: &Instance, _index: usize) -> Form {
+        Form::AsIs
+    }
+
+    /// More workers than this have nothing to do.
+    fn max_threads(&self, inst: &Instance, tunables: &Tunables) -> usize;
+
+    /// Bytes of scratch that each worker needs.
+    fn scratch(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
+        0
+    }
+
+    /// Parts of the work with a barrier between them; `run` is called once for each.
+    fn phases(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
+        1
+    }
+
+    /// Does this worker's part.
+    ///
+    /// Results must not depend on `nth`: work is split by output and a reduction has a fixed order.
+    ///
+    /// # Safety
+    /// `supports` said yes to the instance; inputs and outputs are bound to live memory of at least their layout's
+    /// span, in the forms that `form` asked for; outputs overlap inputs only as the op allows; all `nth` workers call
+    /// it with the same arguments, and nobody else touches the outputs meanwhile.
+    unsafe fn run(&self, call: &mut Call<'_>);
+}
+
+/// A variant that becomes a graph.
+pub trait Lowering: Sync {
+    /// Adds the nodes that compute `outputs` from `inputs`. The last nodes must write into the given outputs
+    /// ([`GraphBuilder::node_into`]).
+    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>);
+}
+
+/// A kernel's arguments.
+pub struct Call<'a> {
+    /// Shapes and constants, after conversion of the inputs to the forms asked for.
+    pub inst: &'a Instance,
+    /// Inputs. For a packed weight the layout is the unpacked one.
+    pub inputs: &'a [TensorPtr],
+    /// Outputs.
+    pub outputs: &'a [TensorPtr],
+    /// Values of the tunables, in the order of the spec.
+    pub tunables: &'a Tunables,
+    /// This worker, 0 … `nth`.
+    pub ith: usize,
+    /// Workers in this step.
+    pub nth: usize,
+    /// Which phase.
+    pub phase: usize,
+    /// This worker's own scratch, aligned to 64, content undefined (kept between the phases of one call).
+    pub scratch: &'a mut [u8],
+}
+
+impl Call<'_> {
+    /// This worker's contiguous share of `n` equal tasks, the leftovers spread over the first workers.
+    #[inline]
+    pub fn share(&self, n: usize) -> std::ops::Range<usize> {
+        share(n, self.ith, self.nth)
+    }
+}
+
+/// Worker `ith`'s contiguous share of `n` tasks among `nth`.
+#[inline]
+pub fn share(n: usize, ith: usize, nth: usize) -> std::ops::Range<usize> {
+    let (each, more) = (n / nth, n % nth);
+    let start = ith * each + ith.min(more);
+    start..start + each + usize::from(ith < more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_cover_all_tasks_once() {
+        for nth in 1..9 {
+            for n in 0..40 {
+                let mut next = 0;
+                for ith in 0..nth {
+                    let r = share(n, ith, nth);
+                    assert_eq!(r.start, next);
+                    next = r.end;
+                }
+                assert_eq!(next, n);
+            }
+        }
+    }
+}
