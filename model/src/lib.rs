@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod gguf;
+pub mod tokenizer;
 pub mod weights;
