@@ -16,6 +16,9 @@ use crate::{Error, Profile, Rule, parse};
 /// one goes to its place in the profile's order. `origin` names `text` in errors.
 pub fn update(text: &str, origin: &Path, profile: &Profile) -> Result<String, Error> {
     let before = parse(text, origin)?;
+    if before == *profile {
+        return Ok(text.to_owned());
+    }
     let edited = text.parse::<DocumentMut>().ok().map(|mut document| {
         edit(&mut document, &before, profile);
         document.to_string()

@@ -1,5 +1,7 @@
 //! One file for every way in which a profile can be wrong, and what a user reads about it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not tests to clippy")]
+
 use std::fs;
 use std::path::Path;
 
