@@ -22,8 +22,6 @@ pub enum TokenizerError {
     Type { id: u32, found: i32 },
     #[error("key `tokenizer.ggml.merges`: merge {index}, `{merge}`, is no two tokens with a space between")]
     Merge { index: usize, merge: String },
-    #[error("key `tokenizer.ggml.merges`: merge {index}, `{merge}`, needs `{token}`, which is no token")]
-    MergeToken { index: usize, merge: String, token: String },
     #[error("key `{key}` is {id}, and there are {tokens} tokens")]
     SpecialId { key: &'static str, id: u32, tokens: usize },
     #[error("the vocabulary cannot be indexed: {0}")]

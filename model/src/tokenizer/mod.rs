@@ -43,6 +43,7 @@ pub struct Tokenizer {
     special: Literals,
     pieces: Pieces,
     control: Vec<bool>,
+    useless_merges: usize,
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
@@ -75,6 +76,7 @@ impl Tokenizer {
             special,
             pieces: Pieces::new(&vocabulary),
             control: vocabulary.kinds.iter().map(|k| *k == TokenKind::Control).collect(),
+            useless_merges: vocabulary.useless_merges,
             bos,
             eos,
             add_bos: metadata.find("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
@@ -137,6 +139,11 @@ impl Tokenizer {
     /// Number of tokens.
     pub fn n_vocab(&self) -> usize {
         self.control.len()
+    }
+
+    /// Merges of the file that name something that is no token, and so are never applied. None in a sound vocabulary.
+    pub fn useless_merges(&self) -> usize {
+        self.useless_merges
     }
 
     /// True for tokens that steer the model and are no text, as `<|im_start|>`.

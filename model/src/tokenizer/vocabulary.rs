@@ -38,6 +38,8 @@ pub(super) struct Vocabulary<'a> {
     pub ids: HashMap<&'a str, u32>,
     pub kinds: Vec<TokenKind>,
     pub merges: Vec<(String, String)>,
+    /// Merges of or into what is no token.
+    pub useless_merges: usize,
 }
 
 impl<'a> Vocabulary<'a> {
@@ -62,8 +64,10 @@ impl<'a> Vocabulary<'a> {
             }
         }
         let kinds = kinds(metadata, tokens.len())?;
-        let merges = merges(metadata, &ids)?;
-        Ok(Vocabulary { tokens, ids, kinds, merges })
+        let list: &[String] = metadata.get("tokenizer.ggml.merges")?;
+        let merges = merges(list, &ids)?;
+        let useless_merges = list.len() - merges.len();
+        Ok(Vocabulary { tokens, ids, kinds, merges, useless_merges })
     }
 
     /// Id and text of the tokens that `wanted` says, less the empty ones, which would be found everywhere.
@@ -87,8 +91,8 @@ fn kinds(metadata: &Metadata, tokens: usize) -> Result<Vec<TokenKind>, Tokenizer
     (0..).zip(types).map(kind).collect()
 }
 
-fn merges(metadata: &Metadata, ids: &HashMap<&str, u32>) -> Result<Vec<(String, String)>, TokenizerError> {
-    let list: &[String] = metadata.get("tokenizer.ggml.merges")?;
+/// The merges of tokens into tokens. Others can never be applied; vocabularies that were cut down still list them.
+fn merges(list: &[String], ids: &HashMap<&str, u32>) -> Result<Vec<(String, String)>, TokenizerError> {
     let mut merges = Vec::with_capacity(list.len());
     let mut joined = String::new();
     for (index, merge) in list.iter().enumerate() {
@@ -99,10 +103,9 @@ fn merges(metadata: &Metadata, ids: &HashMap<&str, u32>) -> Result<Vec<(String, 
         joined.clear();
         joined.push_str(a);
         joined.push_str(b);
-        if let Some(token) = [a, b, &joined].into_iter().find(|t| !ids.contains_key(t)) {
-            return Err(TokenizerError::MergeToken { index, merge: merge.clone(), token: token.to_owned() });
+        if [a, b, &joined].into_iter().all(|token| ids.contains_key(token)) {
+            merges.push((a.to_owned(), b.to_owned()));
         }
-        merges.push((a.to_owned(), b.to_owned()));
     }
     Ok(merges)
 }
