@@ -4,6 +4,7 @@
 //! * [`variant`]: what a variant says of itself; [`graph`] strided values and nodes; [`plan`] a graph lowered to kernel
 //!   calls with barriers and places; [`exec`] runs a plan on the [`pool`] and stamps what every worker does.
 //! * [`check`]: variants against the reference: tests, the tuner's gate and the check of a live swap.
+//! * [`math`]: vector arithmetic on F32, compiled for each instruction-set level.
 //! * [`quant`]: block formats and int8 arithmetic below the ops.
 
 pub mod check;
@@ -12,6 +13,7 @@ pub mod dtype;
 pub mod exec;
 pub mod graph;
 mod layout;
+pub mod math;
 pub mod op;
 pub mod ops;
 pub mod packing;
