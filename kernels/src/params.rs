@@ -66,6 +66,11 @@ pub enum Params {
         /// Apply silu to the result.
         silu: bool,
     },
+    /// `delta_gates`.
+    Gates {
+        /// Key heads; a group of the packed input holds the value heads of one.
+        n_k_heads: usize,
+    },
     /// `gated_delta_net`: what q is multiplied with, usually `1/sqrt(head_dim)`.
     DeltaNet {
         /// Factor on q.

@@ -1,7 +1,7 @@
 //! Adding values, views and nodes.
 
 use super::{Graph, Node, Storage, StorageId, StorageKind, Value, ValueId};
-use crate::{Layout, Op, Params, ops};
+use crate::{Layout, Op, Params, Tunables, ops};
 
 /// Adds nodes to a graph under a scope of names.
 ///
@@ -14,16 +14,28 @@ pub struct GraphBuilder<'g> {
     scope: String,
     /// Lowerings keep their nodes apart from the graph's.
     detached: bool,
+    tunables: Tunables,
 }
 
 impl<'g> GraphBuilder<'g> {
     pub(super) fn new(graph: &'g mut Graph) -> Self {
-        GraphBuilder { graph, nodes: Vec::new(), scope: String::new(), detached: false }
+        GraphBuilder {
+            graph,
+            nodes: Vec::new(),
+            scope: String::new(),
+            detached: false,
+            tunables: Tunables::defaults(&[]),
+        }
     }
 
-    /// A builder whose nodes are handed back by [`Self::into_nodes`] instead of joining the graph.
-    pub(crate) fn detached(graph: &'g mut Graph, scope: &str) -> Self {
-        GraphBuilder { graph, nodes: Vec::new(), scope: scope.to_owned(), detached: true }
+    /// A lowering's builder, whose nodes are handed back by [`Self::into_nodes`] instead of joining the graph.
+    pub(crate) fn detached(graph: &'g mut Graph, scope: &str, tunables: Tunables) -> Self {
+        GraphBuilder { graph, nodes: Vec::new(), scope: scope.to_owned(), detached: true, tunables }
+    }
+
+    /// Values of the tunables of the lowering that builds, in the order of its spec; none outside a lowering.
+    pub fn tunables(&self) -> &Tunables {
+        &self.tunables
     }
 
     pub(crate) fn into_nodes(mut self) -> Vec<Node> {

@@ -6,18 +6,24 @@
 //! relied on; traits with functions are. Branches on what does not change belong outside the loop.
 //!
 //! * [`exp`], [`sigmoid`], [`silu`], [`softplus`]: without branches or calls, so that loops over them vectorise;
+//! * [`Lanes`], [`Level::V`]: explicit vectors, for loops whose accumulators must stay in registers;
 //! * [`sum`], [`sum_squares`], [`dot`], [`max`]: in an order that depends on the length alone.
 
 mod functions;
+mod lanes;
 mod reduce;
 
 pub use functions::{exp, sigmoid, silu, softplus};
+pub use lanes::Lanes;
 pub use reduce::{dot, max, sum, sum_squares};
 
 use crate::cpu::Isa;
 
 /// An instruction-set level, seen from inside a [`Task`].
 pub trait Level: Copy {
+    /// A vector of this level's width.
+    type V: Lanes;
+
     /// `a * b + c`, fused where the level can.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
 }
@@ -35,12 +41,14 @@ pub trait Task {
 #[derive(Clone, Copy)]
 struct Plain;
 
-/// With FMA.
+/// With FMA and vectors of type `V`.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-struct Fused;
+struct Fused<V>(std::marker::PhantomData<V>);
 
 impl Level for Plain {
+    type V = lanes::Portable;
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
@@ -48,7 +56,9 @@ impl Level for Plain {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Level for Fused {
+impl<V: Lanes> Level for Fused<V> {
+    type V = V;
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -78,7 +88,7 @@ pub fn dispatch<T: Task>(isa: Isa, task: T) -> T::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn on_avx2<T: Task>(task: T) -> T::Output {
-    task.run::<Fused>()
+    task.run::<Fused<lanes::Avx2>>()
 }
 
 /// # Safety
@@ -86,7 +96,7 @@ unsafe fn on_avx2<T: Task>(task: T) -> T::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn on_avx512<T: Task>(task: T) -> T::Output {
-    task.run::<Fused>()
+    task.run::<Fused<lanes::Avx512>>()
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Lowerer<'_> {
         match variant.body() {
             Body::Kernel(kernel) => self.kernel(&node, ix, kernel, &inst, tunables, depth)?,
             Body::Lowering(lowering) => {
-                let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name);
+                let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name, tunables);
                 lowering.lower(&inst, &node.inputs, &node.outputs, &mut b);
                 for part in b.into_nodes() {
                     self.node(part, Some(ix), false, depth + 1)?;
@@ -165,18 +165,21 @@ impl Lowerer<'_> {
         Ok((variant, tunables, note))
     }
 
+    /// The first legal variant that is preferred for the instance, or else the first legal one.
     fn default(&self, node: &Node, inst: &Instance, backend: Backend) -> Result<&'static dyn Variant, PlanError> {
         let mut reasons = String::new();
+        let mut legal = None;
         for &v in ops::variants(node.op) {
             if v.spec().backend != backend {
                 continue;
             }
             match self.legal(v, node, inst) {
-                Ok(()) => return Ok(v),
+                Ok(()) if v.preferred(inst) => return Ok(v),
+                Ok(()) => legal = legal.or(Some(v)),
                 Err(why) => reasons += &format!("{}: {why}; ", v.spec().name),
             }
         }
-        Err(PlanError::NoVariant {
+        legal.ok_or_else(|| PlanError::NoVariant {
             node: node.name.clone(),
             op: node.op,
             backend,

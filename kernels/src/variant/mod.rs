@@ -121,6 +121,12 @@ pub trait Variant: Sync {
     /// The reason why not, for the user to read.
     fn supports(&self, inst: &Instance) -> Result<(), Reason>;
 
+    /// Whether it is worth being the default for an instance that it serves: `false` where another is known to be
+    /// faster. What is legal is one question, what is best another.
+    fn preferred(&self, _inst: &Instance) -> bool {
+        true
+    }
+
     /// How it computes.
     fn body(&self) -> Body<'_>;
 }
@@ -167,7 +173,7 @@ pub trait Kernel: Sync {
 /// A variant that becomes a graph.
 pub trait Lowering: Sync {
     /// Adds the nodes that compute `outputs` from `inputs`. The last nodes must write into the given outputs
-    /// ([`GraphBuilder::node_into`]).
+    /// ([`GraphBuilder::node_into`]). [`GraphBuilder::tunables`] has the variant's tunables.
     fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>);
 }
 
