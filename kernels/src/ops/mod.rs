@@ -6,6 +6,7 @@
 
 mod def;
 mod reference;
+mod runs;
 
 pub use def::{Case, Fill, Input, OpDef, ShapeError};
 pub use reference::Reference;
@@ -14,7 +15,21 @@ use crate::{Backend, Op, Variant};
 use std::sync::OnceLock;
 
 /// Every op: one line each.
-static DEFS: &[&dyn OpDef] = &[&cont::Cont, &scale::Scale];
+static DEFS: &[&dyn OpDef] = &[
+    &binary::Binary::<binary::Add>::DEF,
+    &binary::Binary::<binary::Div>::DEF,
+    &binary::Binary::<binary::Mul>::DEF,
+    &binary::Binary::<binary::Sub>::DEF,
+    &binary::Binary::<gating::SigmoidMul>::DEF,
+    &binary::Binary::<gating::Swiglu>::DEF,
+    &cont::Cont,
+    &scale::Scale,
+    &unary::Unary::<unary::Exp>::DEF,
+    &unary::Unary::<unary::Neg>::DEF,
+    &unary::Unary::<unary::Sigmoid>::DEF,
+    &unary::Unary::<unary::Silu>::DEF,
+    &unary::Unary::<unary::Softplus>::DEF,
+];
 
 /// The definition of an op.
 ///
@@ -41,8 +56,11 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
     variants(op).iter().copied().find(|v| v.spec().backend == backend && v.spec().name == name)
 }
 
+pub mod binary;
 pub mod cont;
+pub mod gating;
 pub mod scale;
+pub mod unary;
 
 #[cfg(test)]
 mod tests {
