@@ -142,7 +142,7 @@ fn settings(v: &dyn Variant) -> Vec<Tunables> {
 
 /// Copies dense elements into a strided layout. Only plain types are laid out otherwise than contiguous.
 fn lay_out(dense: &Layout, data: &Buffer, strides: Strides) -> Tensor {
-    let plain = matches!(dense.dtype, DType::F32 | DType::I32);
+    let plain = matches!(dense.dtype, DType::F32 | DType::F16 | DType::I32);
     let size = dense.dtype.block_bytes();
     let ne = dense.ne;
     let layout = match strides {

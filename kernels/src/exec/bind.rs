@@ -46,6 +46,7 @@ pub struct Bound {
 pub(super) struct BoundCall {
     pub inputs: Vec<TensorPtr>,
     pub outputs: Vec<TensorPtr>,
+    pub shared: Option<TensorPtr>,
 }
 
 /// A piece of memory for each worker.
@@ -113,6 +114,7 @@ impl Bound {
             calls.push(BoundCall {
                 inputs: step.inputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
                 outputs: step.outputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
+                shared: step.shared.map(address).transpose()?,
             });
         }
         let each = plan.scratch_bytes.next_multiple_of(128);

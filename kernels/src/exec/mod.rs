@@ -61,6 +61,7 @@ pub fn run(
                         phase,
                         // SAFETY: worker `ith` alone uses scratch `ith`.
                         scratch: unsafe { scratch.of(ith) },
+                        shared: call.shared.map_or(std::ptr::null_mut(), |t| t.ptr),
                     };
                     // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked
                     // that every view lies in live memory, and the scheduler put a barrier between steps that touch

@@ -23,7 +23,9 @@ static DEFS: &[&dyn OpDef] = &[
     &binary::Binary::<gating::SigmoidMul>::DEF,
     &binary::Binary::<gating::Swiglu>::DEF,
     &cont::Cont,
+    &rope::Rope,
     &scale::Scale,
+    &set_rows::SetRows,
     &unary::Unary::<unary::Exp>::DEF,
     &unary::Unary::<unary::Neg>::DEF,
     &unary::Unary::<unary::Sigmoid>::DEF,
@@ -59,7 +61,9 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
 pub mod binary;
 pub mod cont;
 pub mod gating;
+pub mod rope;
 pub mod scale;
+pub mod set_rows;
 pub mod unary;
 
 #[cfg(test)]

@@ -223,6 +223,10 @@ impl Lowerer<'_> {
             inputs.push(self.convert(node, ix, v, form, depth)?);
         }
         let inst = Instance { inputs: inputs.iter().map(|&v| self.out.graph.layout(v)).collect(), ..inst.clone() };
+        let shared = match kernel.shared_scratch(&inst, &tunables) {
+            0 => None,
+            bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
+        };
         let useful = kernel.max_threads(&inst, &tunables).max(1);
         self.out.steps.push(Step {
             node: ix,
@@ -232,6 +236,7 @@ impl Lowerer<'_> {
             phases: kernel.phases(&inst, &tunables).max(1),
             barrier: false,
             scratch: kernel.scratch(&inst, &tunables),
+            shared,
             inst,
             tunables,
             inputs,

@@ -77,6 +77,9 @@ pub struct Step {
     pub barrier: bool,
     /// Bytes of scratch a worker.
     pub scratch: usize,
+    /// Scratch of all its workers together: a temporary, so that it has its place in the arena, and steps that run side
+    /// by side do not share it.
+    pub shared: Option<ValueId>,
 }
 
 /// Steps, the nodes that they serve, and where temporaries lie.

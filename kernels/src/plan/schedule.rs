@@ -31,6 +31,7 @@ pub(super) fn accesses(graph: &Graph, step: &Step) -> (Vec<ValueId>, Vec<ValueId
         .iter()
         .copied()
         .chain(updates.iter().filter_map(|&i| step.inputs.get(i).copied()))
+        .chain(step.shared)
         .collect::<Vec<_>>();
     let reads = step
         .inputs

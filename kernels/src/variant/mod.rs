@@ -154,6 +154,11 @@ pub trait Kernel: Sync {
         0
     }
 
+    /// Bytes of scratch that all workers of the step share: what one phase leaves for the next.
+    fn shared_scratch(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
+        0
+    }
+
     /// Parts of the work with a barrier between them; `run` is called once for each.
     fn phases(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
         1
@@ -195,6 +200,10 @@ pub struct Call<'a> {
     pub phase: usize,
     /// This worker's own scratch, aligned to 64, content undefined (kept between the phases of one call).
     pub scratch: &'a mut [u8],
+    /// The scratch of all workers of this step, aligned to 64, content undefined; null if
+    /// [`Kernel::shared_scratch`] asked for none. Between two phases no byte of it may be touched by two workers
+    /// unless both read.
+    pub shared: *mut u8,
 }
 
 impl Call<'_> {

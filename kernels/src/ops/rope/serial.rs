@@ -1,0 +1,43 @@
+//! One worker turns pair by pair, each head computing its own angles: what one writes first.
+
+use crate::variant::{Body, Call, Instance, Kernel, Reason, Spec, Tunables, Variant};
+use crate::{Backend, Op};
+
+/// The variant.
+pub struct Serial(Spec);
+
+/// `serial`.
+pub static SERIAL: Serial = Serial(Spec {
+    op: Op::Rope,
+    name: "serial",
+    revision: 1,
+    backend: Backend::Cpu,
+    summary: "one thread; every head computes its angles anew",
+    tunables: &[],
+    tolerance: 0.0,
+});
+
+impl Variant for Serial {
+    fn spec(&self) -> &Spec {
+        &self.0
+    }
+
+    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body::Kernel(self)
+    }
+}
+
+impl Kernel for Serial {
+    fn max_threads(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
+        1
+    }
+
+    unsafe fn run(&self, call: &mut Call<'_>) {
+        // SAFETY: the contract is the same.
+        unsafe { super::reference::rope(call) }
+    }
+}
