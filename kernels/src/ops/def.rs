@@ -12,6 +12,14 @@ impl ShapeError {
     pub fn unless(ok: bool, why: impl FnOnce() -> String) -> Result<(), ShapeError> {
         if ok { Ok(()) } else { Err(ShapeError(why())) }
     }
+
+    /// `Err` unless these inputs are F32.
+    pub fn unless_f32(inputs: &[Layout]) -> Result<(), ShapeError> {
+        match inputs.iter().position(|l| l.dtype != DType::F32) {
+            None => Ok(()),
+            Some(i) => Err(ShapeError(format!("input {i} is {}, not F32", inputs[i].dtype))),
+        }
+    }
 }
 
 /// The definition of an op.

@@ -4,6 +4,7 @@
 //! To add a variant: write its file, and name its static in the op's `VARIANTS`. The list in the workbench, its tests
 //! (`deltascope check` and the suite run over all registered variants), its tuning space and its docs follow from that.
 
+mod by_rows;
 mod def;
 mod reference;
 mod runs;
@@ -23,9 +24,15 @@ static DEFS: &[&dyn OpDef] = &[
     &binary::Binary::<gating::SigmoidMul>::DEF,
     &binary::Binary::<gating::Swiglu>::DEF,
     &cont::Cont,
+    &norms::AddRmsNorm,
+    &norms::GatedNorm,
+    &norms::L2Norm,
+    &norms::RmsNorm,
     &rope::Rope,
     &scale::Scale,
     &set_rows::SetRows,
+    &softmax::Softmax,
+    &sum_rows::SumRows,
     &unary::Unary::<unary::Exp>::DEF,
     &unary::Unary::<unary::Neg>::DEF,
     &unary::Unary::<unary::Sigmoid>::DEF,
@@ -61,9 +68,12 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
 pub mod binary;
 pub mod cont;
 pub mod gating;
+pub mod norms;
 pub mod rope;
 pub mod scale;
 pub mod set_rows;
+pub mod softmax;
+pub mod sum_rows;
 pub mod unary;
 
 #[cfg(test)]

@@ -14,16 +14,16 @@ pub struct Reference {
 impl Reference {
     /// The variant `reference` of an op.
     pub const fn new(op: crate::Op, def: &'static dyn OpDef) -> Reference {
-        let spec = Spec {
-            op,
-            name: "reference",
-            revision: 1,
-            backend: crate::Backend::Cpu,
-            summary: "scalar code that reads like the definition; one thread",
-            tunables: &[],
-            tolerance: 0.0,
-        };
-        Reference { def, spec }
+        Self::named(op, "reference", "scalar code that reads like the definition; one thread", def)
+    }
+}
+
+impl Reference {
+    /// The same code under another name: where the history's naive variant is what the definition says, element by
+    /// element on one thread.
+    pub const fn named(op: crate::Op, name: &'static str, summary: &'static str, def: &'static dyn OpDef) -> Reference {
+        let (revision, backend, tunables, tolerance) = (1, crate::Backend::Cpu, &[], 0.0);
+        Reference { def, spec: Spec { op, name, revision, backend, summary, tunables, tolerance } }
     }
 }
 
