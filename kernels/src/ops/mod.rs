@@ -24,6 +24,9 @@ static DEFS: &[&dyn OpDef] = &[
     &binary::Binary::<gating::SigmoidMul>::DEF,
     &binary::Binary::<gating::Swiglu>::DEF,
     &cont::Cont,
+    &conv_taps::ConvTaps,
+    &delta_gates::DeltaGates,
+    &gated_delta_net::GatedDeltaNet,
     &norms::AddRmsNorm,
     &norms::GatedNorm,
     &norms::L2Norm,
@@ -32,6 +35,7 @@ static DEFS: &[&dyn OpDef] = &[
     &scale::Scale,
     &set_rows::SetRows,
     &softmax::Softmax,
+    &ssm_conv::SsmConv,
     &sum_rows::SumRows,
     &unary::Unary::<unary::Exp>::DEF,
     &unary::Unary::<unary::Neg>::DEF,
@@ -67,12 +71,16 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
 
 pub mod binary;
 pub mod cont;
+pub mod conv_taps;
+pub mod delta_gates;
+pub mod gated_delta_net;
 pub mod gating;
 pub mod norms;
 pub mod rope;
 pub mod scale;
 pub mod set_rows;
 pub mod softmax;
+pub mod ssm_conv;
 pub mod sum_rows;
 pub mod unary;
 
