@@ -24,7 +24,7 @@ pub enum DType {
     IQ4_XS,
     /// Activations: blocks of 256 with an f32 scale, 256 int8 and the int16 sums of each 16. Never in a file.
     Q8_K,
-    /// Activations: blocks of 32 with an f32 scale `d`, the f32 `d * sum` and 32 int8. Never in a file.
+    /// Activations: blocks of 32 with an f32 scale, the i32 sum and 32 int8. Never in a file.
     Q8_A,
 }
 

@@ -1,0 +1,5 @@
+//! The CPU at hand.
+
+pub mod isa;
+
+pub use isa::Isa;

@@ -1,0 +1,11 @@
+//! The vector kernels for x86-64.
+//!
+//! Helpers are `#[inline(always)]` without features of their own and take the features of the entry point that they
+//! end up in; each entry point is an `unsafe fn` with `#[target_feature]` behind a safe function that asks for a token.
+
+pub(super) mod activation;
+pub(super) mod dot;
+mod formats256;
+mod formats32;
+mod lanes;
+pub(super) mod plain;
