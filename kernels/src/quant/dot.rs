@@ -78,10 +78,7 @@ pub fn dot_rows<const C: usize>(isa: Isa, dtype: DType, w: &[u8], xs: [&[u8]; C]
     }
     let _ = isa;
     for (y, x) in out.iter_mut().zip(xs) {
-        *y = match activation {
-            DType::Q8_A => scalar::dot32(dtype, w, x),
-            _ => scalar::dot256(dtype, w, x),
-        };
+        *y = scalar::dot_row(dtype, w, x);
     }
 }
 

@@ -17,11 +17,14 @@ mod iq4;
 mod k_quants;
 mod legacy;
 mod plain;
+mod rows8;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use dot::{MAX_COLUMNS, dot_f, dot_q, dot_rows, quantize_activations, quantize_q8_a, quantize_q8_k};
+
+pub use rows8::{gemv_rows8, pack_rows8, unpack_rows8};
 
 use crate::DType;
 use block::{Block32, Block256};

@@ -5,7 +5,9 @@ mod blocks;
 use blocks::{activations, exact, weight_rows};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
-use deltascope_kernels::quant::{BLOCK_TYPES, activation_for, dot_f, dot_q, dot_rows, quantize_row};
+use deltascope_kernels::quant::{
+    BLOCK_TYPES, activation_for, dot_f, dot_q, dot_rows, gemv_rows8, pack_rows8, quantize_row, unpack_rows8,
+};
 use proptest::prelude::*;
 
 fn block_type() -> impl Strategy<Value = DType> {
@@ -81,6 +83,37 @@ fn extreme_codes_do_not_saturate() {
                 for &isa in Isa::available() {
                     let got = dot_q(isa, dtype, &w, &x, n);
                     assert_eq!(got.to_bits(), scalar.to_bits(), "{isa} {dtype} {fill:#x}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn packed_rows_give_the_bits_of_the_rows(dtype in block_type(), blocks in 1usize..5, seed: u64) {
+        let n = blocks * dtype.block_len();
+        let w = weight_rows(dtype, 8, n, seed);
+        let mut packed = vec![0; w.len()];
+        pack_rows8(dtype, &w, n, &mut packed);
+        let mut back = vec![0; w.len()];
+        unpack_rows8(dtype, &packed, n, &mut back);
+        prop_assert_eq!(&back, &w);
+
+        let (xs, stride) = activations(dtype, 3, n, seed ^ 1);
+        let columns: [&[u8]; 3] = std::array::from_fn(|c| &xs[c * stride..(c + 1) * stride]);
+        for &isa in Isa::available() {
+            let mut together = [[0.0; 8]; 3];
+            gemv_rows8(isa, dtype, &packed, columns, n, &mut together);
+            for (c, x) in columns.into_iter().enumerate() {
+                let mut alone = [[0.0; 8]];
+                gemv_rows8(isa, dtype, &packed, [x], n, &mut alone);
+                for (r, row) in w.chunks_exact(w.len() / 8).enumerate() {
+                    let expected = dot_q(Isa::Scalar, dtype, row, x, n);
+                    prop_assert_eq!(alone[0][r].to_bits(), expected.to_bits(), "{} {} row {}", isa, dtype, r);
+                    prop_assert_eq!(together[c][r].to_bits(), expected.to_bits(), "{} {} row {}", isa, dtype, r);
                 }
             }
         }

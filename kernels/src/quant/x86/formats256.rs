@@ -3,15 +3,14 @@
 
 use std::arch::x86_64::*;
 
+use super::integer::{Codes, codes};
 use super::lanes::{bits, load, load_f16, load128, nibbles, raise};
 use crate::quant::iq4::LEVELS;
 
 /// A block type of 256 weights: `w = d * scale * (code - 2^OFFSET_BITS) - dmin * min`.
-pub(super) trait Format256 {
+pub(super) trait Format256: Codes {
     /// Bytes of a block.
     const BYTES: usize;
-    /// Codes are signed and stand for themselves; otherwise unsigned and at most 63.
-    const SIGNED: bool = false;
     /// Codes are stored plus `1 << OFFSET_BITS`; 0 for none.
     const OFFSET_BITS: i32 = 0;
     /// There are mins and a `dmin`.
@@ -42,6 +41,15 @@ pub(super) struct Q4K;
 pub(super) struct Q5K;
 pub(super) struct Q6K;
 pub(super) struct Iq4Xs;
+
+codes! {
+    Q2K: signed false, fold 4;
+    Q3K: signed false, fold 4;
+    Q4K: signed false, fold 8;
+    Q5K: signed false, fold 4;
+    Q6K: signed false, fold 2;
+    Iq4Xs: signed true, fold 1;
+}
 
 impl Format256 for Q2K {
     const BYTES: usize = 84;
@@ -210,7 +218,6 @@ pub(super) unsafe fn levels(codes: __m256i) -> __m256i {
 
 impl Format256 for Iq4Xs {
     const BYTES: usize = 136;
-    const SIGNED: bool = true;
 
     #[inline(always)]
     unsafe fn codes(p: *const u8, j: usize) -> __m256i {

@@ -4,14 +4,13 @@
 use std::arch::x86_64::*;
 
 use super::formats256::levels;
+use super::integer::{Codes, codes};
 use super::lanes::{load, load_f16, load128};
 
 /// A block type of 32 weights: `w = d * (code - OFFSET) + m`. The first two bytes are `d`.
-pub(super) trait Format32 {
+pub(super) trait Format32: Codes {
     /// Bytes of a block.
     const BYTES: usize;
-    /// Codes are signed and stand for themselves; otherwise unsigned and at most 31.
-    const SIGNED: bool = false;
     /// Codes are stored plus this.
     const OFFSET: i32 = 0;
     /// Bytes 2 and 3 are `m`.
@@ -40,6 +39,15 @@ pub(super) struct Q50;
 pub(super) struct Q51;
 pub(super) struct Q80;
 pub(super) struct Iq4Nl;
+
+codes! {
+    Q40: signed false, fold 8;
+    Q41: signed false, fold 8;
+    Q50: signed false, fold 4;
+    Q51: signed false, fold 4;
+    Q80: signed true, fold 1;
+    Iq4Nl: signed true, fold 1;
+}
 
 /// Low nibbles of 16 bytes, then the high ones.
 ///
@@ -118,7 +126,6 @@ impl Format32 for Q51 {
 
 impl Format32 for Q80 {
     const BYTES: usize = 34;
-    const SIGNED: bool = true;
 
     #[inline(always)]
     unsafe fn codes(p: *const u8) -> __m256i {
@@ -129,7 +136,6 @@ impl Format32 for Q80 {
 
 impl Format32 for Iq4Nl {
     const BYTES: usize = 18;
-    const SIGNED: bool = true;
 
     #[inline(always)]
     unsafe fn codes(p: *const u8) -> __m256i {
