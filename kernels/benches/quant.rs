@@ -9,7 +9,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, activation_for, dot_f, dot_q, gemv_rows8, pack_rows8, quantize_activations, quantize_row,
+    BLOCK_TYPES, Columns, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
+    quantize_activations, quantize_row,
 };
 
 const N: usize = 2048;
@@ -87,6 +88,33 @@ fn decode(c: &mut Criterion) {
     }
 }
 
+/// Products per second on one tile, without and with unpacking it for 64 columns.
+fn prefill(c: &mut Criterion) {
+    const COLUMNS: usize = 64;
+    let isa = Isa::detect();
+    for unpack in [false, true] {
+        let mut group = c.benchmark_group(if unpack { "gemm+unpack" } else { "gemm" });
+        group.throughput(Throughput::Elements((TILE_ROWS * COLUMNS * N) as u64));
+        for dtype in BLOCK_TYPES {
+            let (w, x) = (weights(dtype), column(dtype).repeat(COLUMNS));
+            let rows = &w[..TILE_ROWS * w.len() / ROWS];
+            let mut tile = Tile::new(isa);
+            tile.unpack_rows(dtype, rows, N);
+            group.bench_function(dtype.name(), |b| {
+                b.iter(|| {
+                    if unpack {
+                        tile.unpack_rows(dtype, rows, N);
+                    }
+                    gemm_tile(&tile, Columns::all(&x, x.len() / COLUMNS), 0..COLUMNS, |_, y| {
+                        black_box(y);
+                    });
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 fn activations(c: &mut Criterion) {
     let x = values(N);
     let mut group = c.benchmark_group("activations");
@@ -107,6 +135,6 @@ criterion_group! {
         .measurement_time(Duration::from_millis(400))
         .sample_size(10)
         .without_plots();
-    targets = decode, activations
+    targets = decode, prefill, activations
 }
 criterion_main!(benches);

@@ -19,12 +19,14 @@ mod legacy;
 mod plain;
 mod rows8;
 mod scalar;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use dot::{MAX_COLUMNS, dot_f, dot_q, dot_rows, quantize_activations, quantize_q8_a, quantize_q8_k};
 
 pub use rows8::{gemv_rows8, pack_rows8, unpack_rows8};
+pub use tile::{Columns, TILE_ROWS, Tile, gemm_tile};
 
 use crate::DType;
 use block::{Block32, Block256};

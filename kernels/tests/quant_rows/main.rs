@@ -6,7 +6,8 @@ use blocks::{activations, exact, weight_rows};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, activation_for, dot_f, dot_q, dot_rows, gemv_rows8, pack_rows8, quantize_row, unpack_rows8,
+    BLOCK_TYPES, Columns, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
+    quantize_row, unpack_rows8,
 };
 use proptest::prelude::*;
 
@@ -116,6 +117,66 @@ proptest! {
                     prop_assert_eq!(together[c][r].to_bits(), expected.to_bits(), "{} {} row {}", isa, dtype, r);
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn tiles_give_the_bits_of_the_rows(
+        dtype in block_type(),
+        blocks in 1usize..4,
+        rows in 1usize..=16,
+        count in 1usize..14,
+        seed: u64,
+    ) {
+        let n = blocks * dtype.block_len();
+        let w = weight_rows(dtype, rows, n, seed);
+        let stride = w.len() / rows;
+        let (xs, column) = activations(dtype, 9, n, seed ^ 1);
+        let index: Vec<u32> = (0..count as u32).map(|i| i * 5 % 9).collect();
+        let columns = Columns::gathered(&xs, column, &index);
+        for &isa in Isa::available() {
+            let mut tile = Tile::new(isa);
+            // A larger tile first: what it leaves behind must not show.
+            tile.unpack_rows(dtype, &weight_rows(dtype, 16, n, !seed), n);
+            tile.unpack_rows(dtype, &w, n);
+            let mut seen = Vec::new();
+            let mut wrong = None;
+            gemm_tile(&tile, columns, 1..count, |i, products| {
+                seen.push(i);
+                let x = &xs[index[i] as usize * column..][..column];
+                let expected: Vec<f32> = w.chunks_exact(stride).map(|row| dot_q(Isa::Scalar, dtype, row, x, n)).collect();
+                if products.iter().map(|y| y.to_bits()).ne(expected.iter().map(|y| y.to_bits())) {
+                    wrong = Some(format!("{isa} {dtype} column {i}: {products:?}, not {expected:?}"));
+                }
+            });
+            prop_assert_eq!(wrong, None);
+            prop_assert_eq!(seen, (1..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn tiles_from_packed_rows_are_the_same(dtype in block_type(), octets in 1usize..=2, seed: u64) {
+        let n = 2 * dtype.block_len();
+        let w = weight_rows(dtype, 8 * octets, n, seed);
+        let mut packed = vec![0; w.len()];
+        for (rows, packed) in w.chunks_exact(w.len() / octets).zip(packed.chunks_exact_mut(w.len() / octets)) {
+            pack_rows8(dtype, rows, n, packed);
+        }
+        let (xs, column) = activations(dtype, 5, n, seed ^ 1);
+        for &isa in Isa::available() {
+            let products = |tile: &Tile| {
+                let mut out = Vec::new();
+                gemm_tile(tile, Columns::all(&xs, column), 0..5, |_, y| out.extend(y.iter().map(|y| y.to_bits())));
+                out
+            };
+            let (mut plain, mut interleaved) = (Tile::new(isa), Tile::new(isa));
+            plain.unpack_rows(dtype, &w, n);
+            interleaved.unpack_rows8(dtype, &packed, n);
+            prop_assert_eq!(products(&plain), products(&interleaved), "{} {}", isa, dtype);
         }
     }
 }

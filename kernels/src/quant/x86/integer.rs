@@ -66,10 +66,11 @@ impl Integer for Maddubs {
         // SAFETY: promised by the caller. `T::FOLD` sums of pairs fit an i16.
         unsafe {
             let mut total = _mm256_setzero_si256();
-            for first in (0..steps.len()).step_by(T::FOLD) {
-                let mut pairs = products::<T>(steps[first], broadcast(x.add(4 * first)));
-                for s in first + 1..first + T::FOLD {
-                    pairs = _mm256_add_epi16(pairs, products::<T>(steps[s], broadcast(x.add(4 * s))));
+            for (i, steps) in steps.chunks_exact(T::FOLD).enumerate() {
+                let mut pairs = _mm256_setzero_si256();
+                for (s, &codes) in steps.iter().enumerate() {
+                    let x = broadcast(x.add(4 * (i * T::FOLD + s)));
+                    pairs = _mm256_add_epi16(pairs, products::<T>(codes, x));
                 }
                 total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, scale));
             }
