@@ -26,6 +26,7 @@ static DEFS: &[&dyn OpDef] = &[
     &cont::Cont,
     &conv_taps::ConvTaps,
     &delta_gates::DeltaGates,
+    &delta_net::DeltaNet,
     &gated_delta_net::GatedDeltaNet,
     &norms::AddRmsNorm,
     &norms::GatedNorm,
@@ -73,6 +74,7 @@ pub mod binary;
 pub mod cont;
 pub mod conv_taps;
 pub mod delta_gates;
+pub mod delta_net;
 pub mod gated_delta_net;
 pub mod gating;
 pub mod norms;

@@ -5,6 +5,7 @@
 
 mod fused;
 mod reference;
+mod separate;
 
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::variant::Instance;
@@ -14,7 +15,7 @@ use crate::{Call, DType, Layout, Op, Params, Variant};
 pub struct DeltaGates;
 
 static REFERENCE: Reference = Reference::new(Op::DeltaGates, &DeltaGates);
-static VARIANTS: &[&dyn Variant] = &[&fused::FUSED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&fused::FUSED, &separate::SEPARATE, &REFERENCE];
 
 impl OpDef for DeltaGates {
     fn op(&self) -> Op {

@@ -8,6 +8,7 @@
 //! | y | `[C, T, S]` | through silu if asked |
 
 mod direct;
+mod from_state;
 mod fused_silu;
 mod reference;
 mod stream;
@@ -20,7 +21,7 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct SsmConv;
 
 static REFERENCE: Reference = Reference::new(Op::SsmConv, &SsmConv);
-static VARIANTS: &[&dyn Variant] = &[&fused_silu::FUSED_SILU, &direct::DIRECT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&fused_silu::FUSED_SILU, &direct::DIRECT, &from_state::FROM_STATE, &REFERENCE];
 
 /// Numbers of input tensors.
 const X: usize = 0;
