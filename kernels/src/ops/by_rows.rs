@@ -14,15 +14,19 @@ pub(super) trait RowOp: Sync + 'static {
     /// Largest relative error against the reference.
     const TOLERANCE: f32;
 
-    /// What it asks of an instance beside what the op does. Unless it says more: contiguous rows of the outputs.
+    /// Whether rows of inputs and outputs may have gaps between their elements.
+    const ANY_STRIDES: bool = false;
+
+    /// What it asks of an instance beside what the op does. Unless it says more: contiguous rows of the outputs, or
+    /// nothing with [`Self::ANY_STRIDES`].
     fn supports(inst: &Instance) -> Result<(), Reason> {
-        let ok = inst.outputs.iter().all(Layout::has_contiguous_rows);
+        let ok = Self::ANY_STRIDES || inst.outputs.iter().all(Layout::has_contiguous_rows);
         Reason::unless(ok, || "rows of the result must be contiguous".into())
     }
 
-    /// How it wants input `index`. Unless it says more: with contiguous rows.
+    /// How it wants input `index`. Unless it says more: with contiguous rows, or as it is with [`Self::ANY_STRIDES`].
     fn form(inst: &Instance, index: usize) -> Form {
-        rows_or_cont(&inst.inputs[index])
+        if Self::ANY_STRIDES { Form::AsIs } else { rows_or_cont(&inst.inputs[index]) }
     }
 
     /// Bytes of scratch for a worker.

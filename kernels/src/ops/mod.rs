@@ -5,6 +5,7 @@
 //! (`deltascope check` and the suite run over all registered variants), its tuning space and its docs follow from that.
 
 mod by_rows;
+mod copy;
 mod def;
 mod reference;
 mod runs;
@@ -23,8 +24,10 @@ static DEFS: &[&dyn OpDef] = &[
     &binary::Binary::<binary::Sub>::DEF,
     &binary::Binary::<gating::SigmoidMul>::DEF,
     &binary::Binary::<gating::Swiglu>::DEF,
+    &concat::Concat,
     &cont::Cont,
     &conv_taps::ConvTaps,
+    &cumsum::Cumsum,
     &delta_gates::DeltaGates,
     &delta_net::DeltaNet,
     &gated_delta_net::GatedDeltaNet,
@@ -32,12 +35,17 @@ static DEFS: &[&dyn OpDef] = &[
     &norms::GatedNorm,
     &norms::L2Norm,
     &norms::RmsNorm,
+    &ranking::Argsort,
+    &ranking::TopK,
+    &repeat::Repeat,
     &rope::Rope,
     &scale::Scale,
     &set_rows::SetRows,
     &softmax::Softmax,
+    &solve_tri::SolveTri,
     &ssm_conv::SsmConv,
     &sum_rows::SumRows,
+    &tri::Tri,
     &unary::Unary::<unary::Exp>::DEF,
     &unary::Unary::<unary::Neg>::DEF,
     &unary::Unary::<unary::Sigmoid>::DEF,
@@ -71,19 +79,25 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
 }
 
 pub mod binary;
+pub mod concat;
 pub mod cont;
 pub mod conv_taps;
+pub mod cumsum;
 pub mod delta_gates;
 pub mod delta_net;
 pub mod gated_delta_net;
 pub mod gating;
 pub mod norms;
+pub mod ranking;
+pub mod repeat;
 pub mod rope;
 pub mod scale;
 pub mod set_rows;
 pub mod softmax;
+pub mod solve_tri;
 pub mod ssm_conv;
 pub mod sum_rows;
+pub mod tri;
 pub mod unary;
 
 #[cfg(test)]
