@@ -78,6 +78,13 @@ impl TensorPtr {
         unsafe { std::slice::from_raw_parts(self.row_ptr(i1, i2, i3), n) }
     }
 
+    /// Byte offset of an element of a type without blocks; [`Layout::offset`] would divide by the block's length.
+    #[inline(always)]
+    fn plain_offset(&self, i: [usize; 4]) -> usize {
+        let nb = &self.layout.nb;
+        i[0] * nb[0] + i[1] * nb[1] + i[2] * nb[2] + i[3] * nb[3]
+    }
+
     /// Reads one F32 element at any strides.
     ///
     /// # Safety
@@ -85,7 +92,7 @@ impl TensorPtr {
     #[inline(always)]
     pub unsafe fn get_f32(&self, i: [usize; 4]) -> f32 {
         // SAFETY: by the caller's contract the element is live and F32.
-        unsafe { self.ptr.add(self.layout.offset(i)).cast::<f32>().read() }
+        unsafe { self.ptr.add(self.plain_offset(i)).cast::<f32>().read() }
     }
 
     /// Writes one F32 element at any strides.
@@ -95,7 +102,7 @@ impl TensorPtr {
     #[inline(always)]
     pub unsafe fn set_f32(&self, i: [usize; 4], v: f32) {
         // SAFETY: by the caller's contract the element is live, F32 and this worker's own.
-        unsafe { self.ptr.add(self.layout.offset(i)).cast::<f32>().write(v) }
+        unsafe { self.ptr.add(self.plain_offset(i)).cast::<f32>().write(v) }
     }
 
     /// Reads one I32 element at any strides.
@@ -105,7 +112,7 @@ impl TensorPtr {
     #[inline(always)]
     pub unsafe fn get_i32(&self, i: [usize; 4]) -> i32 {
         // SAFETY: by the caller's contract the element is live and I32.
-        unsafe { self.ptr.add(self.layout.offset(i)).cast::<i32>().read() }
+        unsafe { self.ptr.add(self.plain_offset(i)).cast::<i32>().read() }
     }
 
     /// Writes one I32 element at any strides.
@@ -115,7 +122,7 @@ impl TensorPtr {
     #[inline(always)]
     pub unsafe fn set_i32(&self, i: [usize; 4], v: i32) {
         // SAFETY: by the caller's contract the element is live, I32 and this worker's own.
-        unsafe { self.ptr.add(self.layout.offset(i)).cast::<i32>().write(v) }
+        unsafe { self.ptr.add(self.plain_offset(i)).cast::<i32>().write(v) }
     }
 }
 

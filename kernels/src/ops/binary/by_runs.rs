@@ -1,5 +1,6 @@
-//! Runs of elements with b a number or a row of the same length, in vectors. `threaded` and `fused` cut rows into blocks;
-//! `rows` keeps them whole. In ik_llama.cpp#1266 this took over from the generic broadcast (16.7 → 17.6 t/s).
+//! Runs of elements in vectors where b is a number or a row of the same length. `threaded` and `fused` cut rows into
+//! blocks, `rows` keeps them whole, `serial` is `rows` on one worker. In ik_llama.cpp#1266 `rows` took over from the
+//! generic broadcast (16.7 → 17.6 t/s).
 
 use super::{Function, repeated};
 use crate::cpu::Isa;
@@ -11,7 +12,19 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The variants.
-pub struct ByRuns<F>(Spec, PhantomData<F>);
+pub struct ByRuns<F> {
+    spec: Spec,
+    split: Split,
+    function: PhantomData<F>,
+}
+
+/// What is dealt over the workers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Split {
+    Nothing,
+    Rows,
+    Blocks,
+}
 
 const BLOCK: Tunable = Tunable {
     name: "block",
@@ -23,28 +36,37 @@ const BLOCK: Tunable = Tunable {
 impl<F: Function> ByRuns<F> {
     /// Blocks of elements.
     pub const fn blocks(name: &'static str) -> Self {
-        Self::new(name, "blocks of elements split over the threads, in vectors", &[BLOCK])
+        Self::new(name, "blocks of elements split over the threads, in vectors", Split::Blocks)
     }
 
     /// Whole rows.
     pub const fn rows() -> Self {
-        Self::new("rows", "rows split over the threads, each with one number or one row of b, in vectors", &[])
+        Self::new("rows", "rows split over the threads, each with one number or one row of b, in vectors", Split::Rows)
     }
 
-    const fn new(name: &'static str, summary: &'static str, tunables: &'static [Tunable]) -> Self {
-        let (revision, backend, tolerance) = (1, Backend::Cpu, F::TOLERANCE);
-        ByRuns(Spec { op: F::OP, name, revision, backend, summary, tunables, tolerance }, PhantomData)
+    /// Whole rows on one worker.
+    pub const fn serial() -> Self {
+        Self::new("serial", "one thread, row by row; the others wait", Split::Nothing)
+    }
+
+    const fn new(name: &'static str, summary: &'static str, split: Split) -> Self {
+        let (op, revision, backend, tolerance) = (F::OP, 1, Backend::Cpu, F::TOLERANCE);
+        let tunables: &[Tunable] = if matches!(split, Split::Blocks) { &[BLOCK] } else { &[] };
+        ByRuns {
+            spec: Spec { op, name, revision, backend, summary, tunables, tolerance },
+            split,
+            function: PhantomData,
+        }
     }
 }
 
 impl<F: Function> Variant for ByRuns<F> {
     fn spec(&self) -> &Spec {
-        &self.0
+        &self.spec
     }
 
-    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
-        let (a, b) = (inst.inputs[0].ne[0], inst.inputs[1].ne[0]);
-        Reason::unless(b == 1 || b == a, || format!("{b} elements would be repeated within a row of {a}"))
+    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
+        Ok(())
     }
 
     fn body(&self) -> Body<'_> {
@@ -54,14 +76,17 @@ impl<F: Function> Variant for ByRuns<F> {
 
 impl<F: Function> Kernel for ByRuns<F> {
     fn max_threads(&self, inst: &Instance, tunables: &Tunables) -> usize {
-        let out = &inst.outputs[0];
-        if self.0.tunables.is_empty() { out.rows() } else { out.elements().div_ceil(tunables.get(0)) }
+        match self.split {
+            Split::Nothing => 1,
+            Split::Rows => inst.outputs[0].rows(),
+            Split::Blocks => inst.outputs[0].elements().div_ceil(tunables.get(0)),
+        }
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (mut a, mut b, mut y) = (call.inputs[0], call.inputs[1], call.outputs[0]);
         let mut block = y.ne(0);
-        if !self.0.tunables.is_empty() {
+        if self.split == Split::Blocks {
             block = call.tunables.get(0);
             if b.layout.elements() == 1 {
                 [a, y] = flatten([a, y]);
@@ -91,21 +116,23 @@ impl<F: Function> Task for Share<F> {
     #[inline(always)]
     fn run<L: Level>(self) {
         let (sa, sb, sy) = (self.a.nb(0), self.b.nb(0), self.y.nb(0));
-        let number = self.b.ne(0) == 1;
+        let (length, number) = (self.b.ne(0), self.b.ne(0) == 1);
+        let side_by_side = sa == 4 && sy == 4 && (number || (sb == 4 && length == self.y.ne(0)));
         for Run { at, n } in self.runs.range(self.mine) {
-            // SAFETY: the run lies inside a and y, which have one shape, and at the remainder inside b, which has as
-            // long a row or one element there (`supports`). All are F32, and no other worker has the run. Slices are
-            // made where elements lie side by side, and never two of one memory: in place there is only y's.
+            // SAFETY: the run lies inside a and y, which have one shape, and at the remainder inside b. All are F32, and
+            // no other worker has the run. Slices are made where elements lie side by side, and never two of one memory:
+            // in place there is only y's.
             unsafe {
                 let a = self.a.ptr.add(self.a.layout.offset(at)).cast::<f32>();
                 let b = self.b.ptr.add(self.b.layout.offset(repeated(self.b.layout.ne, at))).cast::<f32>();
                 let y = self.y.ptr.add(self.y.layout.offset(at)).cast::<f32>();
-                let dense = sa == 4 && sy == 4 && (number || sb == 4) && !std::ptr::eq(b, y);
-                if !dense {
-                    let sb = if number { 0 } else { sb };
+                if !side_by_side || std::ptr::eq(b, y) {
+                    let first = at[0] % length;
+                    let (b, mut j) = (b.byte_sub(first * sb), first);
                     for i in 0..n {
-                        let v = F::vector::<L>(a.byte_add(i * sa).read(), b.byte_add(i * sb).read());
+                        let v = F::vector::<L>(a.byte_add(i * sa).read(), b.byte_add(j * sb).read());
                         y.byte_add(i * sy).write(v);
+                        j = if j + 1 == length { 0 } else { j + 1 };
                     }
                     continue;
                 }

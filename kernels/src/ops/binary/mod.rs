@@ -112,7 +112,7 @@ pub struct Mul;
 pub struct Div;
 
 macro_rules! arithmetic {
-    ($($name:ident: $operator:tt, $fast:expr, $naive:expr;)+) => {$(
+    ($($name:ident: $operator:tt, $fast:expr, $naive:ident = $naive_new:expr;)+) => {$(
         impl Function for $name {
             const OP: Op = Op::$name;
             const INPUTS: &'static [&'static str] = &["a", "b"];
@@ -129,7 +129,7 @@ macro_rules! arithmetic {
 
             fn variants() -> &'static [&'static dyn Variant] {
                 static FAST: ByRuns<$name> = $fast;
-                static NAIVE: ByElement<$name> = $naive;
+                static NAIVE: $naive<$name> = $naive_new;
                 static REFERENCE: Reference = Reference::new(Op::$name, &Binary::<$name>::DEF);
                 static ALL: &[&dyn Variant] = &[&FAST, &NAIVE, &REFERENCE];
                 ALL
@@ -139,8 +139,8 @@ macro_rules! arithmetic {
 }
 
 arithmetic! {
-    Add: +, ByRuns::blocks("threaded"), ByElement::serial();
-    Sub: -, ByRuns::blocks("threaded"), ByElement::serial();
-    Mul: *, ByRuns::rows(), ByElement::generic();
-    Div: /, ByRuns::blocks("threaded"), ByElement::serial();
+    Add: +, ByRuns::blocks("threaded"), ByRuns = ByRuns::serial();
+    Sub: -, ByRuns::blocks("threaded"), ByRuns = ByRuns::serial();
+    Mul: *, ByRuns::rows(), ByElement = ByElement::generic();
+    Div: /, ByRuns::blocks("threaded"), ByRuns = ByRuns::serial();
 }

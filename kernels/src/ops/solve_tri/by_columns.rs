@@ -119,9 +119,11 @@ impl Share {
                 for (k, acc) in acc.iter_mut().enumerate() {
                     *acc = L::V::load(b.add(k * L::V::N));
                 }
+                let (a, sa) = (self.a.row_ptr(i1, i2, i3), self.a.nb(0));
+                let (top, sx) = (self.x.row_ptr(0, i2, i3).cast::<f32>().add(i0), self.x.nb(1));
                 for j in 0..i1 {
-                    let factor = L::V::splat(-self.a.get_f32([j, i1, i2, i3]));
-                    let above = self.x.row_ptr(j, i2, i3).cast::<f32>().add(i0);
+                    let factor = L::V::splat(-a.add(j * sa).cast::<f32>().read());
+                    let above = top.byte_add(j * sx);
                     for (k, acc) in acc.iter_mut().enumerate() {
                         *acc = factor.mul_add(L::V::load(above.add(k * L::V::N)), *acc);
                     }

@@ -77,12 +77,15 @@ impl<F: Function> OpDef for Unary<F> {
 /// # Safety
 /// As [`crate::Kernel::run`], with one worker.
 unsafe fn each_scalar<F: Function>(x: &TensorPtr, y: &TensorPtr) {
+    let (sx, sy) = (x.nb(0), y.nb(0));
     for row in 0..x.layout.rows() {
         let [i1, i2, i3] = x.layout.row_index(row);
-        for i0 in 0..x.ne(0) {
-            let at = [i0, i1, i2, i3];
-            // SAFETY: the index lies inside both layouts, which have one shape.
-            unsafe { y.set_f32(at, F::scalar(x.get_f32(at))) }
+        // SAFETY: the row lies inside both layouts, which have one shape.
+        unsafe {
+            let (src, dst) = (x.row_ptr(i1, i2, i3), y.row_ptr(i1, i2, i3));
+            for i in 0..x.ne(0) {
+                dst.add(i * sy).cast::<f32>().write(F::scalar(src.add(i * sx).cast::<f32>().read()));
+            }
         }
     }
 }
