@@ -41,7 +41,11 @@ pub struct Bound {
     pub(super) scratch: Scratch,
     arena: Buffer,
     outputs: Vec<(u32, usize, usize)>,
+    bases: Vec<Option<(*mut u8, usize)>>,
 }
+
+// SAFETY: the addresses are dereferenced only by runs and reads, whose callers hold the bound plan and its memory.
+unsafe impl Send for Bound {}
 
 pub(super) struct BoundCall {
     pub inputs: Vec<TensorPtr>,
@@ -119,7 +123,7 @@ impl Bound {
         }
         let each = plan.scratch_bytes.next_multiple_of(128);
         let scratch = Scratch { buffer: Buffer::zeroed(each * threads.max(plan.threads)), each };
-        Ok(Bound { calls, scratch, arena, outputs })
+        Ok(Bound { calls, scratch, arena, outputs, bases })
     }
 
     /// An output's bytes after a run.
@@ -134,11 +138,16 @@ impl Bound {
         Some(&self.arena.as_f32()[at / 4..(at + len) / 4])
     }
 
-    /// A copy of the bytes that a value of the plan reaches now, wherever it lies: for tapping live inputs.
-    pub fn tap(&self, plan: &Plan, step: usize, input: usize) -> Vec<u8> {
-        let t = &self.calls[step].inputs[input];
-        debug_assert_eq!(plan.steps[step].inputs.len(), self.calls[step].inputs.len());
-        // SAFETY: `new` checked that the span is live; between runs nobody writes it.
-        unsafe { std::slice::from_raw_parts(t.ptr, t.layout.span()) }.to_vec()
+    /// A copy of the bytes that a value of the plan reaches now, wherever it lies: for tapping live inputs. Only values
+    /// that a step uses have an address; others are empty.
+    pub fn read(&self, plan: &Plan, v: crate::ValueId) -> Vec<u8> {
+        let value = plan.graph.value(v);
+        let Some((base, have)) = self.bases[value.storage.0 as usize] else { return Vec::new() };
+        let n = value.layout.span();
+        if value.offset + n > have {
+            return Vec::new();
+        }
+        // SAFETY: `new` was promised that what is bound stays live; between runs nobody writes it.
+        unsafe { std::slice::from_raw_parts(base.add(value.offset), n) }.to_vec()
     }
 }

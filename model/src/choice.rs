@@ -1,0 +1,63 @@
+//! From a stack of profiles to the planner's choices.
+
+use deltascope_kernels::plan::{Chooser, Chosen};
+use deltascope_kernels::{Instance, Op};
+use deltascope_profiles::{Backend, Phase, Query, Stack, TunableValue};
+
+/// Answers the planner from a stack of profiles, for one run's phase and number of tokens.
+pub struct ProfileChooser<'a> {
+    /// Profiles over one another.
+    pub stack: &'a Stack,
+    /// Of the plan.
+    pub phase: Phase,
+    /// Tokens in the run, over all sequences.
+    pub tokens: usize,
+}
+
+/// What a profile may ask of a node: the weight's rows, columns and type where the op has a weight, else the shape of
+/// the first input.
+pub fn query<'a>(phase: Phase, tokens: usize, name: &'a str, inst: &Instance) -> Query<'a> {
+    let sized = weight_of(inst).or(inst.inputs.first().copied());
+    Query {
+        elements: inst.outputs.first().map(|o| o.elements() as u64),
+        tokens: Some(tokens as u64),
+        rows: sized.map(|l| l.rows() as u64),
+        cols: sized.map(|l| l.ne[0] as u64),
+        dtype: sized.map(|l| l.dtype.name()),
+        node: Some(name),
+        ..Query::new(inst.op.name(), Backend::Cpu, phase)
+    }
+}
+
+/// The weight whose size and type say what an instance is like.
+pub fn weight_of(inst: &Instance) -> Option<deltascope_kernels::Layout> {
+    let at = match inst.op {
+        Op::MulMat | Op::MulMatId | Op::GetRows => 0,
+        Op::MoeUpGate => 2,
+        Op::MoeDown => 3,
+        Op::MoeFfn => 3,
+        _ => return None,
+    };
+    inst.inputs.get(at).copied()
+}
+
+impl Chooser for ProfileChooser<'_> {
+    fn choose(&self, name: &str, inst: &Instance) -> Option<Chosen> {
+        let found = self.stack.lookup(&query(self.phase, self.tokens, name, inst))?;
+        let tunables = found
+            .choice
+            .tunables
+            .iter()
+            .filter_map(|(name, value)| match value {
+                TunableValue::Int(v) => Some((name.clone(), *v)),
+                TunableValue::Text(_) => None,
+            })
+            .collect();
+        Some(Chosen {
+            variant: Some(found.choice.variant.clone()),
+            revision: found.choice.revision,
+            tunables,
+            origin: found.origin.to_string(),
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! What runs cost: one run's record, tables over many, and what a plan is made of.
+//!
+//! Times are those of the workers: in each step a worker first waits (for the others, at the barrier before it), then
+//! works. A step's time is the mean over the workers of both, so that the steps of a run sum to the mean time that a
+//! worker was inside it; what the run's wall time has beyond that is the *residual*, shown and never hidden.
+
+mod info;
+mod record;
+mod stats;
+
+pub use info::{NodeInfo, PlanInfo};
+pub use record::{RunRecord, StepCost};
+pub use stats::{Group, Row, Stats, Table};

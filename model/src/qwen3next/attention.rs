@@ -1,0 +1,53 @@
+//! A gated attention layer: q with its gate, k, v; norms and rope; the cache; attention; the gate; projection back.
+
+use super::Ctx;
+use crate::weights::{AttentionInput, AttentionWeights};
+use deltascope_kernels::{Op, Params, ValueId};
+
+/// h `[n_embd, n]` → `[n_embd, n]`.
+pub(super) fn mixer(ctx: &mut Ctx<'_, '_>, prefix: &str, layer: usize, w: &AttentionWeights, h: ValueId) -> ValueId {
+    let a = ctx.c.attention.clone();
+    let (t, s) = (ctx.shape.n_tokens, ctx.shape.n_seqs);
+    let (q_rows, k_rows, v_rows) =
+        (2 * a.n_head * a.head_dim_k, a.n_head_kv * a.head_dim_k, a.n_head_kv * a.head_dim_v);
+    let [qg, k, v] = match &w.qkv {
+        AttentionInput::Separate { q, k, v } => [("attn_q", q), ("attn_k", k), ("attn_v", v)]
+            .map(|(name, w)| ctx.mul_mat(&format!("{prefix}.{name}"), w, h)),
+        AttentionInput::Fused(w) => {
+            let all = ctx.mul_mat(&format!("{prefix}.attn_qkv"), w, h);
+            [(0, q_rows), (q_rows, k_rows), (q_rows + k_rows, v_rows)].map(|(from, n)| ctx.b.slice(all, 0, from, n))
+        }
+    };
+    // [rows, t * s] → [head, heads, t, s]
+    let heads = |ctx: &mut Ctx<'_, '_>, v: ValueId, head: usize| {
+        let by_seq = ctx.b.split(v, 1, t);
+        debug_assert_eq!(ctx.b.ne(by_seq)[2], s);
+        ctx.b.split(by_seq, 0, head)
+    };
+    let qg = heads(ctx, qg, 2 * a.head_dim_k);
+    let k = heads(ctx, k, a.head_dim_k);
+    let v = heads(ctx, v, a.head_dim_v);
+    let q = ctx.b.slice(qg, 0, 0, a.head_dim_k);
+    let gate = ctx.b.slice(qg, 0, a.head_dim_k, a.head_dim_k);
+    let positions = ctx.positions;
+    let norm = ctx.norm();
+    let rope = Params::Rope { n_rot: a.n_rot, base: a.rope_base };
+    let (k_cache, v_cache) = ctx.states(layer);
+    let [q_norm, k_norm] = [&w.q_norm, &w.k_norm].map(|t| ctx.weight(t));
+    let n_kv = ctx.shape.n_kv;
+    let attended = ctx.b.scoped(&format!("{prefix}.attn"), |b| {
+        let q = b.one("q_norm", Op::RmsNorm, norm, &[q, q_norm]);
+        let k = b.one("k_norm", Op::RmsNorm, norm, &[k, k_norm]);
+        let q = b.one("q_rope", Op::Rope, rope, &[q, positions]);
+        let k = b.one("k_rope", Op::Rope, rope, &[k, positions]);
+        b.node_into("k_store", Op::SetRows, Params::None, &[k, positions, k_cache], &[]);
+        b.node_into("v_store", Op::SetRows, Params::None, &[v, positions, v_cache], &[]);
+        let keys = b.slice(k_cache, 1, 0, n_kv);
+        let values = b.slice(v_cache, 1, 0, n_kv);
+        let scale = Params::Softmax { scale: 1.0 / (a.head_dim_k as f32).sqrt(), causal: true };
+        let o = b.one("attention", Op::Attention, scale, &[q, keys, values, positions]);
+        b.one("gate", Op::SigmoidMul, Params::None, &[o, gate])
+    });
+    let o = ctx.b.reshape(attended, [a.n_head * a.head_dim_v, t * s, 1, 1]);
+    ctx.mul_mat(&format!("{prefix}.attn_output"), &w.output, o)
+}
