@@ -7,6 +7,7 @@
 mod by_rows;
 mod copy;
 mod def;
+mod multiply;
 mod reference;
 mod runs;
 
@@ -31,10 +32,13 @@ static DEFS: &[&dyn OpDef] = &[
     &delta_gates::DeltaGates,
     &delta_net::DeltaNet,
     &gated_delta_net::GatedDeltaNet,
+    &get_rows::GetRows,
+    &mul_mat::MulMat,
     &norms::AddRmsNorm,
     &norms::GatedNorm,
     &norms::L2Norm,
     &norms::RmsNorm,
+    &quantize::Quantize,
     &ranking::Argsort,
     &ranking::TopK,
     &repeat::Repeat,
@@ -87,7 +91,10 @@ pub mod delta_gates;
 pub mod delta_net;
 pub mod gated_delta_net;
 pub mod gating;
+pub mod get_rows;
+pub mod mul_mat;
 pub mod norms;
+pub mod quantize;
 pub mod ranking;
 pub mod repeat;
 pub mod rope;

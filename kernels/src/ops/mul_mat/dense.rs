@@ -1,0 +1,133 @@
+//! One way to multiply, for whole matrices.
+
+use crate::ops::multiply::{Columns, Multiply, Places, Weight, spans};
+use crate::variant::{Body, Call, Form, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
+use crate::{Backend, Op, TensorPtr};
+use std::marker::PhantomData;
+
+/// The variant.
+pub struct Dense<M> {
+    spec: Spec,
+    multiply: PhantomData<M>,
+}
+
+/// Splitting columns too keeps all workers busy where rows are few.
+const COLUMNS: Tunable =
+    Tunable { name: "columns", doc: "tokens a task", default: 128, values: &[32, 64, 128, 512, 4096] };
+
+impl<M: Multiply> Dense<M> {
+    /// `mul_mat` by `M`.
+    pub const fn new() -> Self {
+        let (name, summary, tolerance) = (M::NAME, M::SUMMARY, M::TOLERANCE);
+        let tunables = const { &[M::ROWS, COLUMNS] };
+        let spec = Spec { op: Op::MulMat, name, revision: 1, backend: Backend::Cpu, summary, tunables, tolerance };
+        Dense { spec, multiply: PhantomData }
+    }
+}
+
+impl<M: Multiply> Variant for Dense<M> {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
+        Reason::unless(inst.outputs[0].has_contiguous_rows(), || "rows of the result must be contiguous".into())?;
+        M::supports(&inst.inputs[0])
+    }
+
+    fn preferred(&self, inst: &Instance) -> bool {
+        M::preferred(&inst.inputs[0], columns(inst))
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body::Kernel(self)
+    }
+}
+
+/// Columns that meet each row of the weight.
+fn columns(inst: &Instance) -> usize {
+    let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
+    x.rows() / (w.ne[2] * w.ne[3]).max(1)
+}
+
+/// The work: planes of the weight, tasks of rows, chunks of columns.
+struct Work {
+    /// Columns of a plane of the weight in one plane `i3` of the activations.
+    columns: usize,
+    task: usize,
+    chunk: usize,
+    /// Pairs of a task and a chunk in a plane.
+    units: usize,
+    planes: usize,
+}
+
+impl Work {
+    fn of<M: Multiply>(inst: &Instance, tunables: &Tunables) -> Work {
+        let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
+        let (task, chunk) = (tunables.get(0).next_multiple_of(M::GROUP), tunables.get(1));
+        let columns = x.ne[1] * (x.ne[2] / w.ne[2]);
+        let units = w.ne[1].div_ceil(task) * columns.div_ceil(chunk);
+        Work { columns, task, chunk, units, planes: w.ne[2] * x.ne[3] }
+    }
+}
+
+impl<M: Multiply> Kernel for Dense<M> {
+    fn form(&self, inst: &Instance, index: usize) -> Form {
+        let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
+        if index == 0 { M::weight_form(w) } else { M::activation_form(w, x) }
+    }
+
+    fn max_threads(&self, inst: &Instance, tunables: &Tunables) -> usize {
+        let work = Work::of::<M>(inst, tunables);
+        work.units * work.planes
+    }
+
+    fn scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        M::scratch(&inst.inputs[0])
+    }
+
+    unsafe fn run(&self, call: &mut Call<'_>) {
+        let (w, x, y) = (&call.inputs[0], &call.inputs[1], &call.outputs[0]);
+        let work = Work::of::<M>(call.inst, call.tunables);
+        let mine = call.share(work.units * work.planes);
+        let mut at = mine.start;
+        while at < mine.end {
+            let (plane, from) = (at / work.units, at % work.units);
+            let to = work.units.min(from + mine.end - at);
+            // SAFETY: the contract is the same, and shares do not overlap.
+            unsafe { part::<M>([w, x, y], plane, &work, from..to, call.scratch) };
+            at += to - from;
+        }
+    }
+}
+
+/// Part of a plane of the weight with the planes of activations that share it.
+///
+/// # Safety
+/// As [`Kernel::run`]; nobody else has these units.
+unsafe fn part<M: Multiply>(
+    [w, x, y]: [&TensorPtr; 3],
+    plane: usize,
+    work: &Work,
+    units: std::ops::Range<usize>,
+    scratch: &mut [u8],
+) {
+    let (i2, i3, shared) = (plane % w.ne(2), plane / w.ne(2), x.ne(2) / w.ne(2));
+    // SAFETY: the planes exist, as the shapes were checked.
+    let (weight, columns, places) = unsafe {
+        (
+            Weight::of(w, i2, i3 / (x.ne(3) / w.ne(3))),
+            Columns::planes(x, i2 * shared, shared, i3),
+            Places::planes(y, i2 * shared, shared, i3),
+        )
+    };
+    for (rows, range) in spans(units, [w.ne(1), work.task], [work.columns, work.chunk]) {
+        // SAFETY: rows and columns exist; products go to places of these rows and columns, which are this worker's.
+        unsafe {
+            M::rows(&weight, rows, &columns, range, scratch, &mut |column, row, products| {
+                let to = places.at(column).cast::<f32>().add(row);
+                std::ptr::copy_nonoverlapping(products.as_ptr(), to, products.len());
+            });
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Plain weights times many columns: blocks of rows widened once, three columns at a time in registers.
+//!
+//! Products have the order of [`crate::quant::dot_f`], 32 chains and a fixed tree, so that prefill and decode agree to
+//! the bit. A block of rows stays in the second cache level while the columns pass, three of them in the first.
+
+use super::{Columns, Weight, as_f32};
+use crate::cpu::Isa;
+use crate::math::{Lanes, Level, Task, dispatch};
+use crate::{DType, Layout};
+use std::ops::Range;
+
+/// Most rows of a block.
+const ROWS: usize = 16;
+/// Columns at a time: their chains fill the registers of AVX2.
+const COLUMNS: usize = 3;
+/// Chains of a product.
+const CHAINS: usize = 32;
+/// Most f32 of a block: half of a usual second cache level.
+const BLOCK: usize = 64 << 10;
+
+fn rows_of_a_block(k: usize) -> usize {
+    (BLOCK / k.max(1)).clamp(1, ROWS)
+}
+
+pub(super) fn scratch(w: &Layout) -> usize {
+    if direct(w.dtype, w.has_contiguous_rows()) { 0 } else { 4 * w.ne[0] * rows_of_a_block(w.ne[0]) }
+}
+
+/// Rows that need no widening.
+fn direct(dtype: DType, contiguous_rows: bool) -> bool {
+    dtype == DType::F32 && contiguous_rows
+}
+
+/// # Safety
+/// As [`super::Multiply::rows`] for a plain type.
+pub(super) unsafe fn rows(
+    w: &Weight,
+    rows: Range<usize>,
+    x: &Columns<'_>,
+    range: Range<usize>,
+    scratch: &mut [u8],
+    emit: &mut impl FnMut(usize, usize, &[f32]),
+) {
+    let isa = Isa::detect();
+    let wide = as_f32(scratch);
+    let mut first = rows.start;
+    while first < rows.end {
+        let n = rows_of_a_block(w.k).min(rows.end - first);
+        let mut at = [std::ptr::null(); ROWS];
+        if direct(w.dtype, w.contiguous_rows()) {
+            for (i, at) in at[..n].iter_mut().enumerate() {
+                // SAFETY: the row exists.
+                *at = unsafe { w.ptr.add((first + i) * w.nb1) }.cast::<f32>();
+            }
+        } else {
+            // SAFETY: the rows exist.
+            unsafe { w.widen(first..first + n, &mut wide[..n * w.k]) };
+            for (i, at) in at[..n].iter_mut().enumerate() {
+                *at = wide[i * w.k..].as_ptr();
+            }
+        }
+        for c in range.clone().step_by(COLUMNS) {
+            let m = COLUMNS.min(range.end - c);
+            // The last columns stand in for missing ones.
+            // SAFETY: the columns exist and are F32, as asked for.
+            let xs = std::array::from_fn(|i| unsafe { x.f32(c + i.min(m - 1)) }.as_ptr());
+            let mut out = [[0.0; ROWS]; COLUMNS];
+            dispatch(isa, Block { rows: &at[..n], xs, k: w.k, out: &mut out });
+            for (i, y) in out[..m].iter().enumerate() {
+                emit(c + i, first, &y[..n]);
+            }
+        }
+        first += n;
+    }
+}
+
+/// Rows times three columns. Made by [`rows`] only: each address has `k` live F32.
+struct Block<'a> {
+    rows: &'a [*const f32],
+    xs: [*const f32; COLUMNS],
+    k: usize,
+    out: &'a mut [[f32; ROWS]; COLUMNS],
+}
+
+impl Task for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        for (r, &row) in self.rows.iter().enumerate() {
+            // SAFETY: `rows` gave addresses of `k` live F32; the task runs in the level's features.
+            let y = unsafe { products::<L>(row, self.xs, self.k) };
+            for (out, y) in self.out.iter_mut().zip(y) {
+                out[r] = y;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `k` live F32 at each address; the level's features.
+// One index for two arrays of registers reads better than zipped iterators.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn products<L: Level>(row: *const f32, xs: [*const f32; COLUMNS], k: usize) -> [f32; COLUMNS] {
+    // Vectors of a chain step: 4 at 8 lanes, 2 at 16.
+    let vectors = CHAINS / L::V::N;
+    // SAFETY: features by the caller.
+    let mut acc = [[unsafe { L::V::splat(0.0) }; CHAINS / 8]; COLUMNS];
+    let whole = k - k % CHAINS;
+    for i in (0..whole).step_by(CHAINS) {
+        for v in 0..vectors {
+            let at = i + v * L::V::N;
+            // SAFETY: `at + N <= whole <= k`.
+            let w = unsafe { L::V::load(row.add(at)) };
+            for c in 0..COLUMNS {
+                // SAFETY: as above.
+                acc[c][v] = unsafe { w.mul_add(L::V::load(xs[c].add(at)), acc[c][v]) };
+            }
+        }
+    }
+    let mut out = [0.0; COLUMNS];
+    for c in 0..COLUMNS {
+        let mut chains = [0.0f32; CHAINS];
+        for v in 0..vectors {
+            // SAFETY: `vectors * N` is the length of `chains`.
+            unsafe { acc[c][v].store(chains.as_mut_ptr().add(v * L::V::N)) };
+        }
+        for i in whole..k {
+            // SAFETY: `i < k`.
+            let (w, x) = unsafe { (row.add(i).read(), xs[c].add(i).read()) };
+            chains[i - whole] = L::mul_add(w, x, chains[i - whole]);
+        }
+        let mut width = CHAINS / 2;
+        while width > 0 {
+            for i in 0..width {
+                chains[i] += chains[i + width];
+            }
+            width /= 2;
+        }
+        out[c] = chains[0];
+    }
+    out
+}
