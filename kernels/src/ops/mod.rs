@@ -19,6 +19,7 @@ use std::sync::OnceLock;
 
 /// Every op: one line each.
 static DEFS: &[&dyn OpDef] = &[
+    &attention::Attention,
     &binary::Binary::<binary::Add>::DEF,
     &binary::Binary::<binary::Div>::DEF,
     &binary::Binary::<binary::Mul>::DEF,
@@ -82,6 +83,7 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
     variants(op).iter().copied().find(|v| v.spec().backend == backend && v.spec().name == name)
 }
 
+pub mod attention;
 pub mod binary;
 pub mod concat;
 pub mod cont;
