@@ -129,6 +129,15 @@ mod tests {
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 
+    /// The worked example in ARCHITECTURE.md is code that is compiled and tested here.
+    #[test]
+    fn the_architecture_page_shows_the_variant_as_it_is() {
+        let page = include_str!("../../../ARCHITECTURE.md");
+        assert!(page.contains(include_str!("scale/serial.rs")), "ARCHITECTURE.md shows another scale/serial.rs");
+        let line = include_str!("scale/mod.rs").lines().find(|l| l.starts_with("static VARIANTS")).unwrap();
+        assert!(page.contains(line), "ARCHITECTURE.md registers it otherwise: {line}");
+    }
+
     #[test]
     fn names_are_unique_and_every_op_has_its_reference() {
         for op in all() {
