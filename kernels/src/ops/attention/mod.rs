@@ -10,6 +10,7 @@ mod geometry;
 mod reference;
 mod softmax;
 mod tile;
+mod unfused;
 
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
@@ -18,7 +19,7 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct Attention;
 
 static REFERENCE: Reference = Reference::new(Op::Attention, &Attention);
-static VARIANTS: &[&dyn Variant] = &[&flash::FLASH, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&flash::FLASH, &unfused::UNFUSED, &REFERENCE];
 
 /// Indices of the inputs.
 const Q: usize = 0;
