@@ -34,7 +34,12 @@ static DEFS: &[&dyn OpDef] = &[
     &delta_net::DeltaNet,
     &gated_delta_net::GatedDeltaNet,
     &get_rows::GetRows,
+    &moe::MoeDown,
+    &moe::MoeFfn,
+    &moe::MoeTopk,
+    &moe::MoeUpGate,
     &mul_mat::MulMat,
+    &mul_mat_id::MulMatId,
     &norms::AddRmsNorm,
     &norms::GatedNorm,
     &norms::L2Norm,
@@ -94,7 +99,9 @@ pub mod delta_net;
 pub mod gated_delta_net;
 pub mod gating;
 pub mod get_rows;
+pub mod moe;
 pub mod mul_mat;
+pub mod mul_mat_id;
 pub mod norms;
 pub mod quantize;
 pub mod ranking;

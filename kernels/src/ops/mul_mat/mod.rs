@@ -8,7 +8,7 @@ use super::multiply::{Dequant, Dot, Gemm, GemmRows8, Rows8};
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 use dense::Dense;
-pub(super) use reference::weight_row;
+pub(super) use reference::{dot, weight_row};
 
 /// The definition.
 pub struct MulMat;

@@ -26,7 +26,6 @@ impl<'a> Places<'a> {
     }
 
     /// Place `n` is number `index[n]` of these.
-    #[allow(dead_code)]
     pub fn indexed(self, index: &'a [u32]) -> Places<'a> {
         Places { index: Some(index), ..self }
     }
@@ -68,7 +67,6 @@ impl<'a> Columns<'a> {
     }
 
     /// Column `n` is number `index[n]` of these.
-    #[allow(dead_code)]
     pub fn indexed(self, index: &'a [u32]) -> Columns<'a> {
         Columns { places: self.places.indexed(index), ..self }
     }

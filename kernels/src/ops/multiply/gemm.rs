@@ -28,6 +28,7 @@ impl Multiply for Gemm {
         "tiles of 16 rows unpacked once for all tokens; needs no packed copy; wins for prompts";
     const TOLERANCE: f32 = 1.5e-2;
     const GROUP: usize = TILE_ROWS;
+    const FIXED: usize = 8;
     const ROWS: Tunable = ROWS;
 
     fn supports(w: &Layout) -> Result<(), Reason> {
@@ -67,6 +68,7 @@ impl Multiply for GemmRows8 {
         "as gemm, from the packed rows that rows8 keeps: tiles unpack faster; wins for prompts";
     const TOLERANCE: f32 = 1.5e-2;
     const GROUP: usize = TILE_ROWS;
+    const FIXED: usize = 8;
     const ROWS: Tunable = ROWS;
 
     fn supports(w: &Layout) -> Result<(), Reason> {

@@ -6,6 +6,7 @@
 mod columns;
 mod dequant;
 mod dot;
+mod experts;
 mod float;
 mod gemm;
 mod rows8;
@@ -14,6 +15,7 @@ mod share;
 pub(super) use columns::{Columns, Places};
 pub(super) use dequant::Dequant;
 pub(super) use dot::Dot;
+pub(super) use experts::{Deal, Experts, Piece};
 pub(super) use gemm::{Gemm, GemmRows8};
 pub(super) use rows8::Rows8;
 pub(super) use share::spans;
@@ -104,6 +106,8 @@ pub(super) trait Multiply: Sync + 'static {
     const TOLERANCE: f32;
     /// Rows computed together: work is dealt in multiples of it.
     const GROUP: usize;
+    /// What a row costs beside its columns, in columns: reading it, and unpacking it.
+    const FIXED: usize = 4;
     /// Rows a task.
     const ROWS: Tunable;
 
@@ -147,7 +151,6 @@ pub(super) trait Multiply: Sync + 'static {
 }
 
 /// Whether two weights can be multiplied with activations of one form.
-#[allow(dead_code)]
 pub(super) fn same_activations(a: &Layout, b: &Layout) -> Result<(), Reason> {
     let same = activation_for(a.dtype) == activation_for(b.dtype);
     Reason::unless(same, || format!("{} and {} take different activations", a.dtype, b.dtype))

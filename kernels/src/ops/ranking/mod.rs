@@ -7,6 +7,7 @@ mod top_k;
 
 pub use argsort::Argsort;
 pub use top_k::TopK;
+pub(super) use top_k::best;
 
 use crate::TensorPtr;
 
@@ -23,7 +24,7 @@ fn key(x: f32, index: usize) -> u64 {
 
 /// The index in a [`key`].
 #[inline(always)]
-fn index(key: u64) -> i32 {
+pub(super) fn index(key: u64) -> i32 {
     key as u32 as i32
 }
 

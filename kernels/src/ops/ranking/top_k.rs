@@ -4,7 +4,7 @@ use super::{index, key, keys, lowered, rank_rows};
 use crate::math::Level;
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
-use crate::{Call, Instance, Layout, Op, Params, Variant};
+use crate::{Call, Instance, Layout, Op, Params, TensorPtr, Variant};
 use std::ops::Range;
 
 /// The definition.
@@ -64,20 +64,36 @@ impl RowOp for TopK {
     #[inline(always)]
     unsafe fn rows<L: Level>(call: &mut Call<'_>, rows: Range<usize>) {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
-        let best = keys(call.scratch, y.ne(0));
         for row in rows {
             let [i1, i2, i3] = x.layout.row_index(row);
-            best.fill(u64::MAX);
-            for i0 in 0..x.ne(0) {
-                // SAFETY: the index lies inside x.
-                insert(best, key(unsafe { x.get_f32([i0, i1, i2, i3]) }, i0));
-            }
+            // SAFETY: x has the row.
+            let best = unsafe { best(x, [i1, i2, i3], y.ne(0), call.scratch) };
             for (i0, &k) in best.iter().enumerate() {
                 // SAFETY: y has a row of k for each of x's, and the row is this worker's own.
                 unsafe { y.set_i32([i0, i1, i2, i3], index(k)) }
             }
         }
     }
+}
+
+/// Keys of the k first elements of a row, in order; `scratch` holds them.
+///
+/// # Safety
+/// The row exists, is live F32 and nobody writes it meanwhile.
+#[inline(always)]
+pub(in crate::ops) unsafe fn best<'s>(
+    x: &TensorPtr,
+    [i1, i2, i3]: [usize; 3],
+    k: usize,
+    scratch: &'s mut [u8],
+) -> &'s [u64] {
+    let best = keys(scratch, k);
+    best.fill(u64::MAX);
+    for i0 in 0..x.ne(0) {
+        // SAFETY: the index lies inside x.
+        insert(best, key(unsafe { x.get_f32([i0, i1, i2, i3]) }, i0));
+    }
+    best
 }
 
 /// Puts a key in its place among the best, if it belongs there; the last one falls out.

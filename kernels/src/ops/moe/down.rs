@@ -1,0 +1,196 @@
+//! `moe_down`: the weighted sum of `W_down[id] h` over a token's experts. Activations `[F, n_used, T]`, ids and weights
+//! `[n_used, T]`, weight `[F, N, experts]`; the result is `[N, T]`.
+
+use super::{check_experts, check_ids, columns_per_expert, expert_bytes, id_of};
+use crate::ops::mul_mat::{dot, weight_row};
+use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmRows8, Multiply, Rows8, Weight};
+use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
+use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
+use crate::{Backend, Call, Cost, DType, Instance, Layout, Op, Params, Variant};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The definition.
+pub struct MoeDown;
+
+static REFERENCE: Reference = Reference::new(Op::MoeDown, &MoeDown);
+static ROWS8: Down<Rows8> = Down::new();
+static GEMM_ROWS8: Down<GemmRows8> = Down::new();
+static GEMM: Down<Gemm> = Down::new();
+static DOT: Down<Dot> = Down::new();
+static DEQUANT: Down<Dequant> = Down::new();
+static VARIANTS: &[&dyn Variant] = &[&ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+
+impl OpDef for MoeDown {
+    fn op(&self) -> Op {
+        Op::MoeDown
+    }
+
+    fn inputs(&self) -> &'static [&'static str] {
+        &["h", "ids", "weights", "down_exps"]
+    }
+
+    fn infer(&self, _params: &Params, inputs: &[Layout]) -> Result<Vec<Layout>, ShapeError> {
+        let (h, ids, weights, down) = (&inputs[0], &inputs[1], &inputs[2], &inputs[3]);
+        ShapeError::unless_f32(&[*h, *weights])?;
+        check_ids(ids, h.ne[2])?;
+        let fits = h.ne[1] == ids.ne[0] && h.ne[3] == 1 && weights.ne == ids.ne;
+        ShapeError::unless(fits, || format!("h {h}, ids {ids} and weights {weights} do not fit"))?;
+        check_experts(down, h.ne[0], down.ne[1], down.ne[2])?;
+        Ok(vec![Layout::f32([down.ne[1], h.ne[2], 1, 1])])
+    }
+
+    fn cost(&self, inst: &Instance) -> Cost {
+        let (h, ids, down, y) = (&inst.inputs[0], &inst.inputs[1], &inst.inputs[3], &inst.outputs[0]);
+        let bytes = expert_bytes(down, ids) + (h.bytes() + 2 * ids.bytes() + y.bytes()) as f64;
+        Cost { bytes, flops: 2.0 * h.elements() as f64 * down.ne[1] as f64 }
+    }
+
+    unsafe fn reference(&self, call: &Call<'_>) {
+        let (h, ids, weights, down) = (&call.inputs[0], &call.inputs[1], &call.inputs[2], &call.inputs[3]);
+        for t in 0..ids.ne(1) {
+            for n in 0..down.ne(1) {
+                let mut sum = 0.0;
+                for u in 0..ids.ne(0) {
+                    // SAFETY: the indices lie inside the tensors.
+                    unsafe {
+                        let row = weight_row(down, [n, id_of(ids, u, t, down.ne(2)), 0]);
+                        let product = dot(&row, |f| h.get_f32([f, u, t, 0]));
+                        sum += f64::from(weights.get_f32([u, t, 0, 0])) * f64::from(product);
+                    }
+                }
+                // SAFETY: the index lies inside the result.
+                unsafe { call.outputs[0].set_f32([n, t, 0, 0], sum as f32) };
+            }
+        }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let case = |dtype: DType, [f, n, experts]: [usize; 3], [used, tokens]: [usize; 2]| {
+            let inputs = vec![
+                Input::normal([f, used, tokens, 1]),
+                Input::i32([used, tokens, 1, 1], Fill::DistinctIds(experts as i32)),
+                Input::uniform([used, tokens, 1, 1], 0.05, 0.3),
+                Input::weight(dtype, [f, n, experts, 1]),
+            ];
+            Case::new(format!("{dtype} {f}x{n} {used} of {experts} for {tokens}"), Params::None, inputs)
+        };
+        vec![
+            case(DType::IQ4_XS, [256, 40, 12], [4, 1]),
+            case(DType::Q4_K, [256, 24, 5], [3, 9]),
+            case(DType::Q8_0, [32, 16, 2], [1, 60]),
+            case(DType::F32, [19, 7, 4], [2, 5]),
+        ]
+    }
+
+    fn variants(&self) -> &'static [&'static dyn Variant] {
+        VARIANTS
+    }
+}
+
+/// One way to multiply. Workers share the rows of the result and take all experts' products for theirs, adding them up
+/// expert by expert: no product is stored, and the order does not depend on who computes.
+struct Down<M> {
+    spec: Spec,
+    multiply: PhantomData<M>,
+}
+
+impl<M: Multiply> Down<M> {
+    const fn new() -> Self {
+        let (name, summary, tolerance) = (M::NAME, M::SUMMARY, M::TOLERANCE);
+        let tunables = const { &[M::ROWS] };
+        let spec = Spec { op: Op::MoeDown, name, revision: 1, backend: Backend::Cpu, summary, tunables, tolerance };
+        Down { spec, multiply: PhantomData }
+    }
+}
+
+impl<M: Multiply> Variant for Down<M> {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
+        Reason::unless(inst.outputs[0].has_contiguous_rows(), || "rows of the result must be contiguous".into())?;
+        M::supports(&inst.inputs[3])
+    }
+
+    fn preferred(&self, inst: &Instance) -> bool {
+        M::preferred(&inst.inputs[3], columns_per_expert(&inst.inputs[3], &inst.inputs[1]))
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body::Kernel(self)
+    }
+}
+
+/// Most sums that a worker holds at a time: a quarter of a usual second cache level.
+const SUMS: usize = 32 << 10;
+
+/// Rows of the result that a worker takes at a time, a multiple of `task`: many for a token, so that it reads long
+/// stretches of each expert, fewer for a prompt, whose sums must stay in cache.
+fn block(task: usize, rows: usize, tokens: usize) -> usize {
+    (SUMS / tokens.max(1) / task * task).clamp(task, rows.next_multiple_of(task).max(task))
+}
+
+impl<M: Multiply> Kernel for Down<M> {
+    fn form(&self, inst: &Instance, index: usize) -> Form {
+        match index {
+            0 => M::activation_form(&inst.inputs[3], &inst.inputs[0]),
+            3 => M::weight_form(&inst.inputs[3]),
+            _ => Form::AsIs,
+        }
+    }
+
+    fn max_threads(&self, inst: &Instance, tunables: &Tunables) -> usize {
+        inst.inputs[3].ne[1].div_ceil(tunables.get(0).next_multiple_of(M::GROUP))
+    }
+
+    fn scratch(&self, inst: &Instance, tunables: &Tunables) -> usize {
+        let (ids, down) = (&inst.inputs[1], &inst.inputs[3]);
+        let block = block(tunables.get(0).next_multiple_of(M::GROUP), down.ne[1], ids.ne[1]);
+        Experts::scratch(ids, down.ne[2]) + (4 * block * ids.ne[1]).next_multiple_of(64) + M::scratch(down)
+    }
+
+    unsafe fn run(&self, call: &mut Call<'_>) {
+        let (h, ids, weights, down) = (&call.inputs[0], &call.inputs[1], &call.inputs[2], &call.inputs[3]);
+        let (y, n, used, tokens) = (&call.outputs[0], down.ne(1), ids.ne(0), ids.ne(1));
+        let task = call.tunables.get(0).next_multiple_of(M::GROUP);
+        let block = block(task, n, tokens);
+        let mine = call.share(n.div_ceil(task));
+        // SAFETY: ids are live; h has a row for each slot.
+        let ((experts, rest), all) =
+            unsafe { (Experts::group(ids, down.ne(2), false, call.scratch), Columns::planes(h, 0, tokens, 0)) };
+        let (sums, rest) = rest.split_at_mut((4 * block * tokens).next_multiple_of(64));
+        // SAFETY: scratch is aligned to 64, and every bit pattern is an f32.
+        let sums = unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().cast::<f32>(), block * tokens) };
+        let end = (mine.end * task).min(n);
+        for first in (mine.start * task..end).step_by(block) {
+            let rows: Range<usize> = first..end.min(first + block);
+            let width = rows.len();
+            sums[..width * tokens].fill(0.0);
+            for (expert, slots) in experts.iter() {
+                let columns = all.indexed(&experts.rows[slots.clone()]);
+                let slots = &experts.slots[slots];
+                // SAFETY: expert, rows and columns exist; each slot has a weight.
+                unsafe {
+                    let w = Weight::of(down, expert, 0);
+                    M::rows(&w, rows.clone(), &columns, 0..slots.len(), rest, &mut |i, row, products| {
+                        let (u, t) = (slots[i] as usize % used, slots[i] as usize / used);
+                        let weight = weights.get_f32([u, t, 0, 0]);
+                        let sums = &mut sums[t * width + row - first..][..products.len()];
+                        for (sum, product) in sums.iter_mut().zip(products) {
+                            *sum += weight * product;
+                        }
+                    });
+                }
+            }
+            for (t, sums) in sums[..width * tokens].chunks_exact(width).enumerate() {
+                // SAFETY: row t exists, its elements are contiguous, and these are this worker's.
+                unsafe {
+                    let to = y.row_ptr(t, 0, 0).cast::<f32>().add(first);
+                    std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
+                }
+            }
+        }
+    }
+}

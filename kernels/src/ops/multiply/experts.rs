@@ -1,0 +1,167 @@
+//! Which tokens go to which expert, and who computes what: tokens are grouped by expert, so that a worker reads a row of
+//! an expert once for all of its tokens.
+
+use crate::{Layout, TensorPtr};
+use std::ops::Range;
+
+/// Slots (of a token, one of its experts) grouped by expert. Every worker makes its own: it costs less than a barrier.
+pub(in crate::ops) struct Experts<'a> {
+    /// Experts that have a slot, rising.
+    active: &'a [u32],
+    /// Where each expert's slots start, and the end of the last one's.
+    starts: &'a [u32],
+    /// Slots by expert, rising for each. Slot `u + n_used * t` is the one for expert `ids[u, t]`.
+    pub slots: &'a [u32],
+    /// The row of activations that a slot reads, in the order of `slots`.
+    pub rows: &'a [u32],
+}
+
+/// One worker's piece: rows of an expert with all of its slots.
+pub(in crate::ops) struct Piece {
+    /// The expert.
+    pub expert: usize,
+    /// Rows of its matrix.
+    pub rows: Range<usize>,
+    /// Its slots: positions in [`Experts::slots`].
+    pub slots: Range<usize>,
+}
+
+/// How work is dealt.
+pub(in crate::ops) struct Deal {
+    /// Rows of an expert's matrix.
+    pub rows: usize,
+    /// Rows that stay together.
+    pub task: usize,
+    /// What a row costs beside its columns: reading and unpacking it, in columns.
+    pub fixed: usize,
+    /// This worker.
+    pub ith: usize,
+    /// Workers.
+    pub nth: usize,
+}
+
+fn words(ids: &Layout, experts: usize) -> [usize; 4] {
+    [ids.elements().min(experts), experts + 1, ids.elements(), ids.elements()]
+}
+
+impl<'a> Experts<'a> {
+    /// Bytes of scratch that [`Self::group`] takes.
+    pub fn scratch(ids: &Layout, experts: usize) -> usize {
+        (4 * words(ids, experts).iter().sum::<usize>()).next_multiple_of(64)
+    }
+
+    /// Groups the slots of `ids` (`[n_used, tokens]`); slots share the activations of their token, or have each its own.
+    /// Returns the rest of the scratch.
+    ///
+    /// # Safety
+    /// `ids` is live I32 that nobody writes meanwhile; the scratch is aligned to 64.
+    ///
+    /// # Panics
+    /// If an id is no expert: they come from a top-k over the experts.
+    pub unsafe fn group(
+        ids: &TensorPtr,
+        experts: usize,
+        shared_by_token: bool,
+        scratch: &'a mut [u8],
+    ) -> (Experts<'a>, &'a mut [u8]) {
+        let (own, rest) = scratch.split_at_mut(Self::scratch(&ids.layout, experts));
+        // SAFETY: scratch is aligned to 64, every bit pattern is a u32, the length is rounded down to whole ones.
+        let own = unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u32>(), own.len() / 4) };
+        let [a, s, n, _] = words(&ids.layout, experts);
+        let (active, own) = own.split_at_mut(a);
+        let (starts, own) = own.split_at_mut(s);
+        let (slots, own) = own.split_at_mut(n);
+        let rows = &mut own[..n];
+        let used = ids.ne(0);
+        // SAFETY: slots are the elements of ids.
+        let expert = |slot: usize| unsafe { ids.get_i32([slot % used, slot / used, 0, 0]) } as usize;
+        starts.fill(0);
+        for slot in 0..n {
+            let e = expert(slot);
+            assert!(e < experts, "expert {e} of {experts}");
+            starts[e] += 1;
+        }
+        // From counts to ends, then, slots being placed from the last to the first, to starts.
+        let (mut end, mut found) = (0, 0);
+        for (e, start) in starts.iter_mut().enumerate() {
+            if *start > 0 {
+                active[found] = e as u32;
+                found += 1;
+            }
+            end += *start;
+            *start = end;
+        }
+        for slot in (0..n).rev() {
+            let start = &mut starts[expert(slot)];
+            *start -= 1;
+            slots[*start as usize] = slot as u32;
+            rows[*start as usize] = (if shared_by_token { slot / used } else { slot }) as u32;
+        }
+        (Experts { active: &active[..found], starts, slots, rows }, rest)
+    }
+
+    /// Experts with their slots, rising.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        self.active
+            .iter()
+            .map(|&e| (e as usize, self.starts[e as usize] as usize..self.starts[e as usize + 1] as usize))
+    }
+
+    /// A worker's pieces: tasks of rows of all experts in a line, cut by cost.
+    pub fn share(&self, deal: Deal) -> impl Iterator<Item = Piece> {
+        let Deal { rows, task, fixed, ith, nth } = deal;
+        let tasks = rows.div_ceil(task);
+        let weigh = move |slots: &Range<usize>| slots.len() + fixed;
+        let total: usize = self.iter().map(|(_, slots)| tasks * weigh(&slots)).sum();
+        let (from, to) = (total * ith / nth, total * (ith + 1) / nth);
+        let mut start = 0;
+        self.iter().filter_map(move |(expert, slots)| {
+            let weight = weigh(&slots);
+            // The tasks that begin inside this worker's stretch.
+            let cut = |at: usize| at.saturating_sub(start).div_ceil(weight).min(tasks) * task;
+            let rows = cut(from).min(rows)..cut(to).min(rows);
+            start += tasks * weight;
+            (!rows.is_empty()).then_some(Piece { expert, rows, slots })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Buffer;
+
+    fn grouped(ids: &[i32], used: usize, experts: usize, check: impl Fn(&Experts<'_>)) {
+        let ids = Buffer::from_i32(ids);
+        let layout = Layout::i32([used, ids.len() / 4 / used, 1, 1]);
+        let ptr = TensorPtr { ptr: ids.as_ptr(), layout };
+        let mut scratch = Buffer::zeroed(Experts::scratch(&layout, experts));
+        scratch.bytes_mut().fill(0xa5);
+        // SAFETY: `ids` and `scratch` outlive the groups.
+        check(&unsafe { Experts::group(&ptr, experts, true, scratch.bytes_mut()) }.0);
+    }
+
+    #[test]
+    fn slots_are_grouped_by_expert_in_order() {
+        grouped(&[3, 0, 3, 1, 0, 3], 2, 5, |e| {
+            let groups: Vec<_> = e.iter().map(|(x, s)| (x, e.slots[s.clone()].to_vec(), e.rows[s].to_vec())).collect();
+            let want = [(0, vec![1, 4], vec![0, 2]), (1, vec![3], vec![1]), (3, vec![0, 2, 5], vec![0, 1, 2])];
+            assert_eq!(groups, want);
+        });
+    }
+
+    #[test]
+    fn every_row_of_every_active_expert_comes_once() {
+        grouped(&[3, 0, 3, 1, 0, 3, 3, 4], 2, 5, |e| {
+            for nth in 1..30 {
+                let mut seen = [[0; 50]; 5];
+                for ith in 0..nth {
+                    for piece in e.share(Deal { rows: 50, task: 8, fixed: 3, ith, nth }) {
+                        piece.rows.for_each(|r| seen[piece.expert][r] += 1);
+                    }
+                }
+                assert_eq!(seen, [[1; 50], [1; 50], [0; 50], [1; 50], [1; 50]], "{nth}");
+            }
+        });
+    }
+}
