@@ -7,6 +7,7 @@
 //! * [`math`]: vector arithmetic on F32, compiled for each instruction-set level.
 //! * [`quant`]: block formats and int8 arithmetic below the ops.
 
+pub mod buffer;
 pub mod check;
 pub mod cpu;
 pub mod dtype;
@@ -24,12 +25,13 @@ pub mod quant;
 pub mod tensor;
 pub mod variant;
 
+pub use buffer::Buffer;
 pub use dtype::DType;
 pub use graph::ValueId;
 pub use layout::Layout;
 pub use op::Op;
 pub use params::{Params, Triangle};
-pub use tensor::{Buffer, TensorPtr};
+pub use tensor::TensorPtr;
 pub use variant::{
     Backend, Body, Call, Cost, Form, Instance, Kernel, Lowering, Packing, Reason, Spec, Tunable, Tunables, Variant,
 };

@@ -1,8 +1,8 @@
 //! Weights in packed layouts, made once at load or at a swap.
 
+use crate::Buffer;
 use crate::Layout;
 use crate::quant::pack_rows8;
-use crate::tensor::Buffer;
 use crate::variant::Packing;
 use rayon::prelude::*;
 

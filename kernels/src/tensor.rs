@@ -1,4 +1,4 @@
-//! Where a kernel finds its elements: a layout and an address, and owned buffers for tests and checks.
+//! Where a kernel finds its elements: a layout and an address.
 
 use crate::{DType, Layout};
 
@@ -123,99 +123,5 @@ impl TensorPtr {
     pub unsafe fn set_i32(&self, i: [usize; 4], v: i32) {
         // SAFETY: by the caller's contract the element is live, I32 and this worker's own.
         unsafe { self.ptr.add(self.plain_offset(i)).cast::<i32>().write(v) }
-    }
-}
-
-/// Memory aligned to a cache line, zeroed.
-#[derive(Debug)]
-pub struct Buffer {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-impl Buffer {
-    /// `len` zeroed bytes.
-    pub fn zeroed(len: usize) -> Buffer {
-        Buffer { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
-    }
-
-    /// A copy of some bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Buffer {
-        let mut b = Buffer::zeroed(bytes.len());
-        b.bytes_mut().copy_from_slice(bytes);
-        b
-    }
-
-    /// A copy of some F32.
-    pub fn from_f32(values: &[f32]) -> Buffer {
-        let mut b = Buffer::zeroed(values.len() * 4);
-        for (dst, v) in b.bytes_mut().chunks_exact_mut(4).zip(values) {
-            dst.copy_from_slice(&v.to_ne_bytes());
-        }
-        b
-    }
-
-    /// A copy of some I32.
-    pub fn from_i32(values: &[i32]) -> Buffer {
-        let mut b = Buffer::zeroed(values.len() * 4);
-        for (dst, v) in b.bytes_mut().chunks_exact_mut(4).zip(values) {
-            dst.copy_from_slice(&v.to_ne_bytes());
-        }
-        b
-    }
-
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True if it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `lines` holds at least `len` initialised bytes, and u8 has no alignment.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.len) }
-    }
-
-    /// The bytes, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as `bytes`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>(), self.len) }
-    }
-
-    /// The bytes as F32 (the length rounded down to whole elements).
-    pub fn as_f32(&self) -> &[f32] {
-        // SAFETY: a line is aligned to 64, every bit pattern is an f32, and `len / 4` of them lie inside.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<f32>(), self.len / 4) }
-    }
-
-    /// The bytes as F32, to be written.
-    pub fn as_f32_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as `as_f32`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), self.len / 4) }
-    }
-
-    /// The bytes as I32, to be written.
-    pub fn as_i32_mut(&mut self) -> &mut [i32] {
-        // SAFETY: as `as_f32`: alignment and length hold for i32 too.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<i32>(), self.len / 4) }
-    }
-
-    /// The bytes as I32.
-    pub fn as_i32(&self) -> &[i32] {
-        // SAFETY: as `as_i32_mut`.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<i32>(), self.len / 4) }
-    }
-
-    /// First byte, for binding; whoever writes through it holds the buffer exclusively.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.lines.as_ptr().cast_mut().cast()
     }
 }

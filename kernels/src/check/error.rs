@@ -100,7 +100,7 @@ fn read(dtype: DType, b: &[u8]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Buffer;
+    use crate::Buffer;
 
     #[test]
     fn a_nan_is_infinitely_wrong_and_equal_is_zero() {

@@ -1,7 +1,7 @@
 //! Test inputs from a seed.
 
+use crate::Buffer;
 use crate::ops::Fill;
-use crate::tensor::Buffer;
 use crate::{DType, Layout};
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

@@ -1,11 +1,11 @@
 //! One instance, one variant, given inputs: the smallest plan there is.
 
 use super::{Difference, difference};
+use crate::Buffer;
 use crate::exec::{BindError, Bindings, Bound, run};
 use crate::graph::{Graph, StorageKind, ValueId};
 use crate::plan::{Chooser, Chosen, Plan, PlanError};
 use crate::pool::Pool;
-use crate::tensor::Buffer;
 use crate::variant::{Instance, Tunables, Variant};
 use crate::{Backend, Layout, Packing, Params, ops};
 

@@ -2,10 +2,10 @@
 
 use super::single::{Outcome, RunError, Tensor, compare, run_reference, run_variant};
 use super::{Difference, fill};
+use crate::Buffer;
 use crate::ops::{self, Case};
 use crate::plan::Defaults;
 use crate::pool::Pool;
-use crate::tensor::Buffer;
 use crate::variant::{Tunables, Variant};
 use crate::{DType, Layout};
 

@@ -2,7 +2,7 @@
 
 use crate::graph::StorageKind;
 use crate::plan::Plan;
-use crate::tensor::{Buffer, TensorPtr};
+use crate::{Buffer, TensorPtr};
 use crate::{Packing, ops};
 
 /// Says where the memory that the caller owns lies.

@@ -6,10 +6,10 @@
 use super::{Batch, Engine, EngineError};
 use crate::choice::ProfileChooser;
 use crate::qwen3next::Logits;
+use deltascope_kernels::Buffer;
 use deltascope_kernels::check::{self, Difference, Outcome, Tensor};
 use deltascope_kernels::graph::ValueId;
 use deltascope_kernels::plan::Plan;
-use deltascope_kernels::tensor::Buffer;
 use deltascope_kernels::{Instance, Tunables, Variant, ops};
 use deltascope_profiles::{Phase, Stack};
 

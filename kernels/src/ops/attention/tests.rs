@@ -1,9 +1,9 @@
 use super::{Attention, seen};
+use crate::Buffer;
 use crate::check::{Tensor, compare, fill, run_reference, run_variant};
 use crate::ops::{Fill, OpDef};
 use crate::plan::Defaults;
 use crate::pool::Pool;
-use crate::tensor::Buffer;
 use crate::{DType, Layout, Op, Params, Tunables};
 
 #[test]
