@@ -6,10 +6,11 @@
 
 mod block;
 
-use super::sweep::{self, Slice, Token};
-use super::{BETA, G, K, Q, STATE, Shape, V, scale, vectors};
+use super::sweep::{self, Slice};
+use super::token::Source;
+use super::{STATE, Shape, scale, vectors};
 use crate::cpu::Isa;
-use crate::math::{self, Level, Task, dispatch};
+use crate::math::{Level, Task, dispatch};
 use crate::variant::{Body, Call, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
 use crate::{Backend, Op};
 
@@ -92,43 +93,6 @@ impl Task for Work<'_, '_> {
                 } else {
                     block::tokens::<L>(slice, tokens, &source, scratch);
                 }
-            }
-        }
-    }
-}
-
-/// Where a slice's tokens come from. A struct and no closure: closures are not compiled for the level.
-struct Source<'a, 'b> {
-    call: &'a Call<'b>,
-    /// Value head.
-    h: usize,
-    /// Its key head.
-    head_k: usize,
-    /// Sequence.
-    s: usize,
-    /// First value of the slice.
-    j: usize,
-    scale: f32,
-}
-
-impl Source<'_, '_> {
-    /// # Safety
-    /// As [`Kernel::run`]; `t` is a token, rows are contiguous.
-    #[inline(always)]
-    unsafe fn token<L: Level>(&self, t: usize) -> Token {
-        let Source { call, h, head_k, s, j, scale } = *self;
-        // SAFETY: indices lie inside the layouts that `infer` checked, and the slice inside a row.
-        unsafe {
-            let (q, k) = (call.inputs[Q].row_f32(head_k, t, s), call.inputs[K].row_f32(head_k, t, s));
-            Token {
-                k: k.as_ptr(),
-                q: q.as_ptr(),
-                v: call.inputs[V].row_f32(h, t, s).as_ptr().add(j),
-                o: call.outputs[0].row_ptr(h, t, s).cast::<f32>().add(j),
-                decay: math::exp::<L>(call.inputs[G].get_f32([h, t, s, 0])),
-                beta: call.inputs[BETA].get_f32([h, t, s, 0]),
-                kq: scale * math::dot::<L>(k, q),
-                scale,
             }
         }
     }

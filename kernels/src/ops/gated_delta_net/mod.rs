@@ -17,9 +17,12 @@
 //!
 //! Value columns of a state are independent of one another given k and q: that is how kernels split a head.
 
+mod chunked;
 mod fused_inplace;
+mod fused_recurrent;
 mod reference;
 mod sweep;
+mod token;
 
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Instance, Reason};
@@ -29,7 +32,8 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct GatedDeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::GatedDeltaNet, &GatedDeltaNet);
-static VARIANTS: &[&dyn Variant] = &[&fused_inplace::FUSED_INPLACE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] =
+    &[&fused_inplace::FUSED_INPLACE, &chunked::CHUNKED, &fused_recurrent::FUSED_RECURRENT, &REFERENCE];
 
 /// Numbers of input tensors.
 const Q: usize = 0;

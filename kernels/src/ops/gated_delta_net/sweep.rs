@@ -1,5 +1,6 @@
 //! One token's two sweeps over a slice of the state, row by row as it lies in memory.
 
+use super::token::Token;
 use crate::math::Lanes;
 
 /// A slice of a head's state: all keys of `width` neighbouring values.
@@ -13,27 +14,6 @@ pub(super) struct Slice {
     pub keys: usize,
     /// Values, a multiple of 16.
     pub width: usize,
-}
-
-/// What a token brings to a slice.
-#[derive(Clone, Copy)]
-pub(super) struct Token {
-    /// The key.
-    pub k: *const f32,
-    /// The query.
-    pub q: *const f32,
-    /// The slice's part of the value.
-    pub v: *const f32,
-    /// The slice's part of the result.
-    pub o: *mut f32,
-    /// `e^g`.
-    pub decay: f32,
-    /// β.
-    pub beta: f32,
-    /// `scale · k·q`.
-    pub kq: f32,
-    /// Factor on q.
-    pub scale: f32,
 }
 
 /// Keys taken together, so that the sums are loaded and stored once for so many rows.

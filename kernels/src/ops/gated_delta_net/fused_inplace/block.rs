@@ -4,8 +4,8 @@
 //! The decay is kept apart, S = Γ·S̃, which leaves three multiply-adds an element instead of four operations; Γ is
 //! worked in only when it leaves the range in which S̃ is safe.
 
-use super::super::sweep::{Slice, Token};
-use super::Source;
+use super::super::sweep::Slice;
+use super::super::token::{Source, Token};
 use crate::math::{Lanes, Level};
 
 /// Vectors side by side: with their sums, deltas and the factors of a row they fill the sixteen registers of AVX2.
