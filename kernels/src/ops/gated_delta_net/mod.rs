@@ -20,6 +20,7 @@
 mod chunked;
 mod fused_inplace;
 mod fused_recurrent;
+mod lowered_recurrent;
 mod reference;
 mod sweep;
 mod token;
@@ -32,8 +33,13 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct GatedDeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::GatedDeltaNet, &GatedDeltaNet);
-static VARIANTS: &[&dyn Variant] =
-    &[&fused_inplace::FUSED_INPLACE, &chunked::CHUNKED, &fused_recurrent::FUSED_RECURRENT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[
+    &fused_inplace::FUSED_INPLACE,
+    &chunked::CHUNKED,
+    &fused_recurrent::FUSED_RECURRENT,
+    &lowered_recurrent::LOWERED_RECURRENT,
+    &REFERENCE,
+];
 
 /// Numbers of input tensors.
 const Q: usize = 0;

@@ -7,6 +7,7 @@
 //! | w | `[K, C]` | tap K-1 meets the current token |
 //! | y | `[C, T, S]` | through silu if asked |
 
+mod concat_first;
 mod direct;
 mod from_state;
 mod fused_silu;
@@ -21,7 +22,8 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct SsmConv;
 
 static REFERENCE: Reference = Reference::new(Op::SsmConv, &SsmConv);
-static VARIANTS: &[&dyn Variant] = &[&fused_silu::FUSED_SILU, &direct::DIRECT, &from_state::FROM_STATE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] =
+    &[&fused_silu::FUSED_SILU, &direct::DIRECT, &from_state::FROM_STATE, &concat_first::CONCAT_FIRST, &REFERENCE];
 
 /// Numbers of input tensors.
 const X: usize = 0;

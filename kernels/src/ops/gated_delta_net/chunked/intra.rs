@@ -25,9 +25,9 @@ pub(super) unsafe fn products<L: Level>(c: &mut Chunk, d: usize, scratch: Scratc
                 let (keys, at) = (scratch.keys.add(panel * wide * d), i * scratch.stride + panel * wide);
                 for (from, to) in [(c.k, scratch.a), (c.q, scratch.p)] {
                     if rows == ROWS {
-                        tile::<L, ROWS>(from.from_row(i), keys, d, to.add(at), scratch.stride);
+                        tile::<L, ROWS>(from.rows_from(i), keys, d, to.add(at), scratch.stride);
                     } else {
-                        tile::<L, 1>(from.from_row(i), keys, d, to.add(at), scratch.stride);
+                        tile::<L, 1>(from.rows_from(i), keys, d, to.add(at), scratch.stride);
                     }
                 }
             }

@@ -91,7 +91,7 @@ unsafe fn solve<L: Level, const R: usize, const M: usize>(
 ) {
     // SAFETY: as `chunk`.
     unsafe {
-        let mut x = multiply::<L::V, R, M>([[L::V::splat(0.0); M]; R], c.k.from_row(i), state, d);
+        let mut x = multiply::<L::V, R, M>([[L::V::splat(0.0); M]; R], c.k.rows_from(i), state, d);
         for (r, x) in x.iter_mut().enumerate() {
             let (v, _) = c.value_and_result(source, i + r, at);
             let (beta, decay) = (L::V::splat(c.beta[i + r]), L::V::splat(-c.since_start[i + r]));
@@ -105,8 +105,9 @@ unsafe fn solve<L: Level, const R: usize, const M: usize>(
         for r in 1..R {
             for e in 0..r {
                 let a = L::V::splat(*a.ptr.add(r * a.row + i + e));
-                for m in 0..M {
-                    x[r][m] = a.mul_add(x[e][m], x[r][m]);
+                let earlier = x[e];
+                for (x, earlier) in x[r].iter_mut().zip(earlier) {
+                    *x = a.mul_add(earlier, *x);
                 }
             }
         }
@@ -134,7 +135,7 @@ unsafe fn result<L: Level, const R: usize, const M: usize>(
 ) {
     // SAFETY: as `chunk`.
     unsafe {
-        let mut o = multiply::<L::V, R, M>([[L::V::splat(0.0); M]; R], c.q.from_row(i), state, d);
+        let mut o = multiply::<L::V, R, M>([[L::V::splat(0.0); M]; R], c.q.rows_from(i), state, d);
         for (r, o) in o.iter_mut().enumerate() {
             let decay = L::V::splat(c.scale * c.since_start[i + r]);
             for o in o {
@@ -177,7 +178,7 @@ unsafe fn carry<L: Level, const M: usize>(c: &Chunk, d: usize, state: *mut f32, 
                     *s = L::V::load(state.add(((i + r) * M + m) * L::V::N)).mul(decay);
                 }
             }
-            let s = multiply::<L::V, ROWS, M>(s, keys.from_row(i), scratch.x, c.n);
+            let s = multiply::<L::V, ROWS, M>(s, keys.rows_from(i), scratch.x, c.n);
             for (r, s) in s.iter().enumerate() {
                 for (m, s) in s.iter().enumerate() {
                     s.store(state.add(((i + r) * M + m) * L::V::N));

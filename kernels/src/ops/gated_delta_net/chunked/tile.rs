@@ -22,7 +22,7 @@ impl Operand {
     /// # Safety
     /// There is a row `i`.
     #[inline(always)]
-    pub unsafe fn from_row(self, i: usize) -> Operand {
+    pub unsafe fn rows_from(self, i: usize) -> Operand {
         // SAFETY: promised by the caller.
         Operand { ptr: unsafe { self.ptr.add(i * self.row) }, ..self }
     }
