@@ -10,8 +10,8 @@ use deltascope_kernels::graph::{Graph, StorageKind};
 use deltascope_kernels::ops::{self, Fill};
 use deltascope_kernels::plan::{Chooser, Chosen, Plan};
 use deltascope_kernels::pool::Pool;
-use deltascope_kernels::tensor::Buffer;
-use deltascope_kernels::{Backend, Cost, Instance, Layout, Op, Packing, Params};
+
+use deltascope_kernels::{Backend, Buffer, Cost, Instance, Layout, Op, Packing, Params};
 use std::time::Duration;
 
 const HEAD: usize = 128;

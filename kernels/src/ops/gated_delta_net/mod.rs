@@ -20,6 +20,7 @@
 mod chunked;
 mod fused_inplace;
 mod fused_recurrent;
+mod lowered_chunked;
 mod lowered_recurrent;
 mod reference;
 mod sweep;
@@ -37,6 +38,7 @@ static VARIANTS: &[&dyn Variant] = &[
     &fused_inplace::FUSED_INPLACE,
     &chunked::CHUNKED,
     &fused_recurrent::FUSED_RECURRENT,
+    &lowered_chunked::LOWERED_CHUNKED,
     &lowered_recurrent::LOWERED_RECURRENT,
     &REFERENCE,
 ];

@@ -129,7 +129,7 @@ impl<'a> Experts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Buffer;
+    use crate::Buffer;
 
     fn grouped(ids: &[i32], used: usize, experts: usize, check: impl Fn(&Experts<'_>)) {
         let ids = Buffer::from_i32(ids);
