@@ -1,1 +1,3 @@
 //! The deltascope program: commands and the terminal workbench.
+
+pub mod session;
