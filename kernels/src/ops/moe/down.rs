@@ -132,6 +132,19 @@ fn block(task: usize, rows: usize, tokens: usize) -> usize {
     (SUMS / tokens.max(1) / task * task).clamp(task, rows.next_multiple_of(task).max(task))
 }
 
+/// Bytes of `n` f32 in scratch.
+fn floats(n: usize) -> usize {
+    (4 * n).next_multiple_of(64)
+}
+
+/// The first `n` f32 of scratch that is aligned to 64, and the rest, aligned so too.
+fn take_f32(scratch: &mut [u8], n: usize) -> (&mut [f32], &mut [u8]) {
+    let (own, rest) = scratch.split_at_mut(floats(n));
+    debug_assert!(own.as_ptr().cast::<f32>().is_aligned());
+    // SAFETY: aligned, long enough, and every bit pattern is an f32.
+    (unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<f32>(), n) }, rest)
+}
+
 impl<M: Multiply> Kernel for Down<M> {
     fn form(&self, inst: &Instance, index: usize) -> Form {
         match index {
@@ -148,7 +161,7 @@ impl<M: Multiply> Kernel for Down<M> {
     fn scratch(&self, inst: &Instance, tunables: &Tunables) -> usize {
         let (ids, down) = (&inst.inputs[1], &inst.inputs[3]);
         let block = block(tunables.get(0).next_multiple_of(M::GROUP), down.ne[1], ids.ne[1]);
-        Experts::scratch(ids, down.ne[2]) + (4 * block * ids.ne[1]).next_multiple_of(64) + M::scratch(down)
+        Experts::scratch(ids, down.ne[2]) + floats(ids.elements()) + floats(block * ids.ne[1]) + M::scratch(down)
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {
@@ -159,27 +172,29 @@ impl<M: Multiply> Kernel for Down<M> {
         let mine = call.share(n.div_ceil(task));
         // SAFETY: ids are live; h has a row for each slot.
         let ((experts, rest), all) =
-            unsafe { (Experts::group(ids, down.ne(2), false, call.scratch), Columns::planes(h, 0, tokens, 0)) };
-        let (sums, rest) = rest.split_at_mut((4 * block * tokens).next_multiple_of(64));
-        // SAFETY: scratch is aligned to 64, and every bit pattern is an f32.
-        let sums = unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().cast::<f32>(), block * tokens) };
+            unsafe { (Experts::group(ids, down.ne(2), call.scratch), Columns::planes(h, 0, tokens, 0)) };
+        let (weight, rest) = take_f32(rest, ids.layout.elements());
+        let (sums, rest) = take_f32(rest, block * tokens);
+        // Weights in the order of the slots, so that the inner loop neither divides nor looks for them.
+        for (weight, &slot) in weight.iter_mut().zip(experts.slots) {
+            // SAFETY: each slot has a weight.
+            *weight = unsafe { weights.get_f32([slot as usize % used, slot as usize / used, 0, 0]) };
+        }
         let end = (mine.end * task).min(n);
         for first in (mine.start * task..end).step_by(block) {
             let rows: Range<usize> = first..end.min(first + block);
             let width = rows.len();
             sums[..width * tokens].fill(0.0);
             for (expert, slots) in experts.iter() {
-                let columns = all.indexed(&experts.rows[slots.clone()]);
-                let slots = &experts.slots[slots];
-                // SAFETY: expert, rows and columns exist; each slot has a weight.
+                let columns = all.indexed(&experts.slots[slots.clone()]);
+                let (weight, token) = (&weight[slots.clone()], &experts.tokens[slots.clone()]);
+                // SAFETY: expert, rows and columns exist.
                 unsafe {
                     let w = Weight::of(down, expert, 0);
                     M::rows(&w, rows.clone(), &columns, 0..slots.len(), rest, &mut |i, row, products| {
-                        let (u, t) = (slots[i] as usize % used, slots[i] as usize / used);
-                        let weight = weights.get_f32([u, t, 0, 0]);
-                        let sums = &mut sums[t * width + row - first..][..products.len()];
+                        let sums = &mut sums[token[i] as usize * width + row - first..][..products.len()];
                         for (sum, product) in sums.iter_mut().zip(products) {
-                            *sum += weight * product;
+                            *sum += weight[i] * product;
                         }
                     });
                 }

@@ -159,15 +159,11 @@ impl<M: Multiply> Kernel for UpGate<M> {
         let deal = Deal { rows: up.ne(1), task, fixed: M::FIXED, ith: call.ith, nth: call.nth };
         // SAFETY: ids are live; x has a row for each token, y for each slot.
         let ((experts, rest), all, to) = unsafe {
-            (
-                Experts::group(ids, up.ne(2), true, call.scratch),
-                Columns::planes(x, 0, 1, 0),
-                Places::planes(y, 0, y.ne(2), 0),
-            )
+            (Experts::group(ids, up.ne(2), call.scratch), Columns::planes(x, 0, 1, 0), Places::planes(y, 0, y.ne(2), 0))
         };
         let isa = Isa::detect();
         for Piece { expert, rows, slots } in experts.share(deal) {
-            let columns = all.indexed(&experts.rows[slots.clone()]);
+            let columns = all.indexed(&experts.tokens[slots.clone()]);
             let places = to.indexed(&experts.slots[slots.clone()]);
             let step = (BETWEEN / 4 / slots.len()).next_multiple_of(task);
             for first in rows.clone().step_by(step) {

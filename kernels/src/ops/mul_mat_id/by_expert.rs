@@ -67,13 +67,14 @@ impl<M: Multiply> Kernel for ByExpert<M> {
         // SAFETY: ids are live; x and y have a row for each slot, or x one for each token.
         let ((experts, rest), all, to) = unsafe {
             (
-                Experts::group(ids, w.ne(2), x.ne(1) == 1, call.scratch),
+                Experts::group(ids, w.ne(2), call.scratch),
                 Columns::planes(x, 0, x.ne(2), 0),
                 Places::planes(y, 0, y.ne(2), 0),
             )
         };
+        let rows_of_x = if x.ne(1) == 1 { experts.tokens } else { experts.slots };
         for Piece { expert, rows, slots } in experts.share(deal) {
-            let columns = all.indexed(&experts.rows[slots.clone()]);
+            let columns = all.indexed(&rows_of_x[slots.clone()]);
             let places = to.indexed(&experts.slots[slots.clone()]);
             // SAFETY: expert, rows and slots exist; no other worker has these rows of this expert.
             unsafe {

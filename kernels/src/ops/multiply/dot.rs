@@ -1,6 +1,6 @@
 //! One row at a time, as it lies in the file.
 
-use super::{Columns, MANY_COLUMNS, Multiply, Weight};
+use super::{Columns, Multiply, SOME_COLUMNS, Weight};
 use crate::Layout;
 use crate::cpu::Isa;
 use crate::quant::{MAX_COLUMNS, activation_for, dot_f, dot_rows};
@@ -23,7 +23,7 @@ impl Multiply for Dot {
     }
 
     fn preferred(_w: &Layout, columns: usize) -> bool {
-        columns < MANY_COLUMNS
+        columns < SOME_COLUMNS
     }
 
     unsafe fn rows(

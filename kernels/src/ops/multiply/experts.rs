@@ -12,8 +12,8 @@ pub(in crate::ops) struct Experts<'a> {
     starts: &'a [u32],
     /// Slots by expert, rising for each. Slot `u + n_used * t` is the one for expert `ids[u, t]`.
     pub slots: &'a [u32],
-    /// The row of activations that a slot reads, in the order of `slots`.
-    pub rows: &'a [u32],
+    /// Their tokens, in the order of `slots`.
+    pub tokens: &'a [u32],
 }
 
 /// One worker's piece: rows of an expert with all of its slots.
@@ -50,20 +50,14 @@ impl<'a> Experts<'a> {
         (4 * words(ids, experts).iter().sum::<usize>()).next_multiple_of(64)
     }
 
-    /// Groups the slots of `ids` (`[n_used, tokens]`); slots share the activations of their token, or have each its own.
-    /// Returns the rest of the scratch.
+    /// Groups the slots of `ids` (`[n_used, tokens]`). Returns the rest of the scratch.
     ///
     /// # Safety
     /// `ids` is live I32 that nobody writes meanwhile; the scratch is aligned to 64.
     ///
     /// # Panics
     /// If an id is no expert: they come from a top-k over the experts.
-    pub unsafe fn group(
-        ids: &TensorPtr,
-        experts: usize,
-        shared_by_token: bool,
-        scratch: &'a mut [u8],
-    ) -> (Experts<'a>, &'a mut [u8]) {
+    pub unsafe fn group(ids: &TensorPtr, experts: usize, scratch: &'a mut [u8]) -> (Experts<'a>, &'a mut [u8]) {
         let (own, rest) = scratch.split_at_mut(Self::scratch(&ids.layout, experts));
         // SAFETY: scratch is aligned to 64, every bit pattern is a u32, the length is rounded down to whole ones.
         let own = unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u32>(), own.len() / 4) };
@@ -71,7 +65,7 @@ impl<'a> Experts<'a> {
         let (active, own) = own.split_at_mut(a);
         let (starts, own) = own.split_at_mut(s);
         let (slots, own) = own.split_at_mut(n);
-        let rows = &mut own[..n];
+        let tokens = &mut own[..n];
         let used = ids.ne(0);
         // SAFETY: slots are the elements of ids.
         let expert = |slot: usize| unsafe { ids.get_i32([slot % used, slot / used, 0, 0]) } as usize;
@@ -95,9 +89,9 @@ impl<'a> Experts<'a> {
             let start = &mut starts[expert(slot)];
             *start -= 1;
             slots[*start as usize] = slot as u32;
-            rows[*start as usize] = (if shared_by_token { slot / used } else { slot }) as u32;
+            tokens[*start as usize] = (slot / used) as u32;
         }
-        (Experts { active: &active[..found], starts, slots, rows }, rest)
+        (Experts { active: &active[..found], starts, slots, tokens }, rest)
     }
 
     /// Experts with their slots, rising.
@@ -138,13 +132,14 @@ mod tests {
         let mut scratch = Buffer::zeroed(Experts::scratch(&layout, experts));
         scratch.bytes_mut().fill(0xa5);
         // SAFETY: `ids` and `scratch` outlive the groups.
-        check(&unsafe { Experts::group(&ptr, experts, true, scratch.bytes_mut()) }.0);
+        check(&unsafe { Experts::group(&ptr, experts, scratch.bytes_mut()) }.0);
     }
 
     #[test]
     fn slots_are_grouped_by_expert_in_order() {
         grouped(&[3, 0, 3, 1, 0, 3], 2, 5, |e| {
-            let groups: Vec<_> = e.iter().map(|(x, s)| (x, e.slots[s.clone()].to_vec(), e.rows[s].to_vec())).collect();
+            let groups: Vec<_> =
+                e.iter().map(|(x, s)| (x, e.slots[s.clone()].to_vec(), e.tokens[s].to_vec())).collect();
             let want = [(0, vec![1, 4], vec![0, 2]), (1, vec![3], vec![1]), (3, vec![0, 2, 5], vec![0, 1, 2])];
             assert_eq!(groups, want);
         });

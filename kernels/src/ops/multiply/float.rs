@@ -1,7 +1,8 @@
 //! Plain weights times many columns: blocks of rows widened once, three columns at a time in registers.
 //!
 //! Products have the order of [`crate::quant::dot_f`], 32 chains and a fixed tree, so that prefill and decode agree to
-//! the bit. A block of rows stays in the second cache level while the columns pass, three of them in the first.
+//! the bit. A block of rows stays in the second cache level while the columns pass; a stretch of three columns stays in
+//! the first while the rows pass.
 
 use super::{Columns, Weight, as_f32};
 use crate::cpu::Isa;
@@ -15,6 +16,8 @@ const ROWS: usize = 16;
 const COLUMNS: usize = 3;
 /// Chains of a product.
 const CHAINS: usize = 32;
+/// Elements of a stretch: three columns, a row and the sums of all rows take half of a usual first cache level.
+const STRETCH: usize = 16 * CHAINS;
 /// Most f32 of a block: half of a usual second cache level.
 const BLOCK: usize = 64 << 10;
 
@@ -82,36 +85,65 @@ struct Block<'a> {
     out: &'a mut [[f32; ROWS]; COLUMNS],
 }
 
+/// The chains of a product.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Chains([f32; CHAINS]);
+
 impl Task for Block<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Level>(self) {
-        for (r, &row) in self.rows.iter().enumerate() {
-            // SAFETY: `rows` gave addresses of `k` live F32; the task runs in the level's features.
-            let y = unsafe { products::<L>(row, self.xs, self.k) };
-            for (out, y) in self.out.iter_mut().zip(y) {
-                out[r] = y;
+        let mut chains = [[Chains([0.0; CHAINS]); COLUMNS]; ROWS];
+        let whole = self.k - self.k % CHAINS;
+        for start in (0..whole).step_by(STRETCH) {
+            let stretch = start..whole.min(start + STRETCH);
+            for (&row, chains) in self.rows.iter().zip(&mut chains) {
+                // SAFETY: `rows` gave addresses of `k` live F32; the task runs in the level's features.
+                unsafe { add::<L>(row, self.xs, stretch.clone(), chains) };
+            }
+        }
+        for (r, (&row, chains)) in self.rows.iter().zip(&mut chains).enumerate() {
+            for (c, Chains(chains)) in chains.iter_mut().enumerate() {
+                for i in whole..self.k {
+                    // SAFETY: `i < k`.
+                    let (w, x) = unsafe { (row.add(i).read(), self.xs[c].add(i).read()) };
+                    chains[i - whole] = L::mul_add(w, x, chains[i - whole]);
+                }
+                self.out[c][r] = tree(chains);
             }
         }
     }
 }
 
+/// Adds a stretch of products, whole steps of [`CHAINS`], to the chains of three columns.
+///
 /// # Safety
-/// `k` live F32 at each address; the level's features.
+/// The stretch is live F32 at each address; the level's features.
 // One index for two arrays of registers reads better than zipped iterators.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn products<L: Level>(row: *const f32, xs: [*const f32; COLUMNS], k: usize) -> [f32; COLUMNS] {
-    // Vectors of a chain step: 4 at 8 lanes, 2 at 16.
+unsafe fn add<L: Level>(
+    row: *const f32,
+    xs: [*const f32; COLUMNS],
+    stretch: Range<usize>,
+    chains: &mut [Chains; COLUMNS],
+) {
+    // Vectors of a step: 4 of 8 lanes, 2 of 16.
     let vectors = CHAINS / L::V::N;
     // SAFETY: features by the caller.
     let mut acc = [[unsafe { L::V::splat(0.0) }; CHAINS / 8]; COLUMNS];
-    let whole = k - k % CHAINS;
-    for i in (0..whole).step_by(CHAINS) {
+    for c in 0..COLUMNS {
+        for v in 0..vectors {
+            // SAFETY: `vectors * N` is the number of chains.
+            acc[c][v] = unsafe { L::V::load(chains[c].0.as_ptr().add(v * L::V::N)) };
+        }
+    }
+    for i in stretch.step_by(CHAINS) {
         for v in 0..vectors {
             let at = i + v * L::V::N;
-            // SAFETY: `at + N <= whole <= k`.
+            // SAFETY: `at + N` lies inside the stretch, which is whole steps.
             let w = unsafe { L::V::load(row.add(at)) };
             for c in 0..COLUMNS {
                 // SAFETY: as above.
@@ -119,26 +151,23 @@ unsafe fn products<L: Level>(row: *const f32, xs: [*const f32; COLUMNS], k: usiz
             }
         }
     }
-    let mut out = [0.0; COLUMNS];
     for c in 0..COLUMNS {
-        let mut chains = [0.0f32; CHAINS];
         for v in 0..vectors {
-            // SAFETY: `vectors * N` is the length of `chains`.
-            unsafe { acc[c][v].store(chains.as_mut_ptr().add(v * L::V::N)) };
+            // SAFETY: as the load.
+            unsafe { acc[c][v].store(chains[c].0.as_mut_ptr().add(v * L::V::N)) };
         }
-        for i in whole..k {
-            // SAFETY: `i < k`.
-            let (w, x) = unsafe { (row.add(i).read(), xs[c].add(i).read()) };
-            chains[i - whole] = L::mul_add(w, x, chains[i - whole]);
-        }
-        let mut width = CHAINS / 2;
-        while width > 0 {
-            for i in 0..width {
-                chains[i] += chains[i + width];
-            }
-            width /= 2;
-        }
-        out[c] = chains[0];
     }
-    out
+}
+
+/// The sum of the chains: halves onto halves.
+#[inline(always)]
+fn tree(chains: &mut [f32; CHAINS]) -> f32 {
+    let mut width = CHAINS / 2;
+    while width > 0 {
+        for i in 0..width {
+            chains[i] += chains[i + width];
+        }
+        width /= 2;
+    }
+    chains[0]
 }

@@ -1,7 +1,7 @@
 //! Many columns: rows are unpacked once, sixteen at a time, and multiplied with all of them from registers.
 
-use super::rows8::packable;
-use super::{Columns, MANY_COLUMNS, Multiply, Weight, float};
+use super::rows8::{packable, tiles_win};
+use super::{Columns, Multiply, SOME_COLUMNS, Weight, float};
 use crate::Layout;
 use crate::cpu::Isa;
 use crate::quant::{TILE_ROWS, Tile, activation_for, gemm_tile};
@@ -38,7 +38,7 @@ impl Multiply for Gemm {
     }
 
     fn preferred(w: &Layout, columns: usize) -> bool {
-        columns >= MANY_COLUMNS || !w.has_contiguous_rows()
+        columns >= SOME_COLUMNS || !w.has_contiguous_rows() || (activation_for(w.dtype).is_none() && columns > 1)
     }
 
     fn scratch(w: &Layout) -> usize {
@@ -75,8 +75,8 @@ impl Multiply for GemmRows8 {
         packable(w)
     }
 
-    fn preferred(_w: &Layout, columns: usize) -> bool {
-        columns >= MANY_COLUMNS
+    fn preferred(w: &Layout, columns: usize) -> bool {
+        tiles_win(w, columns)
     }
 
     fn weight_form(_w: &Layout) -> Form {

@@ -13,6 +13,11 @@ pub(super) const ROWS: usize = 8;
 /// `rows8`.
 pub(in crate::ops) struct Rows8;
 
+/// Whether tiles beat groups of eight: in blocks of 32 the scales of a tile weigh more than what it saves.
+pub(super) fn tiles_win(w: &Layout, columns: usize) -> bool {
+    columns >= MANY_COLUMNS && w.dtype.block_len() > 32
+}
+
 /// Whether a weight can be packed in eights.
 pub(super) fn packable(w: &Layout) -> Result<(), Reason> {
     block_type(w)?;
@@ -31,8 +36,8 @@ impl Multiply for Rows8 {
         packable(w)
     }
 
-    fn preferred(_w: &Layout, columns: usize) -> bool {
-        columns < MANY_COLUMNS
+    fn preferred(w: &Layout, columns: usize) -> bool {
+        !tiles_win(w, columns)
     }
 
     fn weight_form(_w: &Layout) -> Form {
