@@ -87,8 +87,7 @@ mod tests {
     use crate::ops::Fill;
     use crate::plan::Defaults;
     use crate::pool::Pool;
-    use crate::tensor::Buffer;
-    use crate::{Backend, Tunables, ops};
+    use crate::{Backend, Buffer, Tunables, ops};
 
     fn tensor(layout: Layout, deviation: f32, seed: u64) -> Tensor {
         Tensor { layout, data: fill(&layout, Fill::Normal(deviation), seed) }
