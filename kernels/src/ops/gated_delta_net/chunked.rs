@@ -18,8 +18,9 @@ mod intra;
 mod panel;
 mod tile;
 
+use super::sweep::Slice;
 use super::token::Source;
-use super::{K, Q, STATE, Shape, V, scale, vectors};
+use super::{K, Q, STATE, Shape, V, panels, scale, vectors};
 use crate::cpu::Isa;
 use crate::math::{Lanes, Level, Task, dispatch};
 use crate::variant::{Body, Call, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
@@ -78,7 +79,7 @@ impl Kernel for Chunked {
         let Shape { d, .. } = Shape::of(inst);
         let (chunk, width) = (tunables.get(0), slice_width(d, tunables));
         let padded = chunk.next_multiple_of(MAX_PANEL);
-        (d * width + d * padded + 2 * chunk * padded + chunk * MAX_PANEL) * size_of::<f32>()
+        (d * (width + padded + 2 * chunk) + 2 * chunk * padded + chunk * MAX_PANEL) * size_of::<f32>()
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {
@@ -94,6 +95,9 @@ struct Work<'a, 'b>(&'a Call<'b>, *mut f32);
 struct Scratch {
     /// The slice's state in panels of columns.
     state: *mut f32,
+    /// K and Q of the chunk without gaps: in the convolution's output, tokens lie so far apart that they would push one
+    /// another out of the cache.
+    rows: [*mut f32; 2],
     /// Kᵀ of the chunk in panels of tokens.
     keys: *mut f32,
     /// `-A`, row by row.
@@ -138,10 +142,11 @@ impl Task for Work<'_, '_> {
         let (stride, slices) = (chunk.next_multiple_of(MAX_PANEL), d.div_ceil(width));
         // SAFETY: the parts lie one after the other in what `scratch` asked for.
         let scratch = unsafe {
-            let keys = scratch.add(d * width);
+            let rows = [scratch.add(d * width), scratch.add(d * (width + chunk))];
+            let keys = rows[1].add(d * chunk);
             let a = keys.add(d * stride);
             let p = a.add(chunk * stride);
-            Scratch { state: scratch, keys, a, p, x: p.add(chunk * stride), stride }
+            Scratch { state: scratch, rows, keys, a, p, x: p.add(chunk * stride), stride }
         };
         let (state, scale) = (call.inputs[STATE], scale(call.inst));
         for task in call.share(hv * s * slices) {
@@ -151,14 +156,15 @@ impl Task for Work<'_, '_> {
             // SAFETY: indices lie inside the layouts that `infer` checked, rows are contiguous (`supports`), no other
             // worker has this slice, and scratch is this worker's own.
             unsafe {
-                let rows = Operand {
+                let slice = Slice {
                     ptr: state.row_ptr(0, h, s).cast::<f32>().add(j),
-                    row: state.nb(1) / size_of::<f32>(),
-                    col: 1,
+                    stride: state.nb(1) / size_of::<f32>(),
+                    keys: d,
+                    width,
                 };
-                panel::gather::<L>(rows, d, width, scratch.state);
+                panels::gather(slice, 2 * L::V::N, scratch.state);
                 for t in (0..tokens).step_by(chunk) {
-                    let mut c = Chunk::new::<L>(&source, t, chunk.min(tokens - t));
+                    let mut c = Chunk::new::<L>(&source, t, chunk.min(tokens - t), d, scratch);
                     intra::products::<L>(&mut c, d, scratch);
                     let mut at = 0;
                     while at < width {
@@ -172,7 +178,7 @@ impl Task for Work<'_, '_> {
                         }
                     }
                 }
-                panel::scatter::<L>(scratch.state, d, width, rows);
+                panels::scatter(scratch.state, 2 * L::V::N, slice);
             }
         }
     }
@@ -184,15 +190,19 @@ impl Chunk {
     /// # Safety
     /// As [`Kernel::run`]; the tokens are there.
     #[inline(always)]
-    unsafe fn new<L: Level>(source: &Source<'_, '_>, t: usize, n: usize) -> Chunk {
+    unsafe fn new<L: Level>(source: &Source<'_, '_>, t: usize, n: usize, d: usize, scratch: Scratch) -> Chunk {
         let Source { call, h, s, head_k, scale, .. } = *source;
-        // SAFETY: indices lie inside the layouts that `infer` checked.
-        let rows = |input: usize| unsafe {
-            let x = &call.inputs[input];
-            Operand { ptr: x.row_ptr(head_k, t, s).cast(), row: x.nb(2) / size_of::<f32>(), col: 1 }
-        };
+        for (input, to) in [K, Q].into_iter().zip(scratch.rows) {
+            for i in 0..n {
+                // SAFETY: the token is there, and scratch has a row for it.
+                unsafe {
+                    let row = call.inputs[input].row_ptr(head_k, t + i, s).cast::<f32>();
+                    std::ptr::copy_nonoverlapping(row, to.add(i * d), d);
+                }
+            }
+        }
         let empty = [0.0; MAX_CHUNK];
-        let (k, q) = (rows(K), rows(Q));
+        let [k, q] = scratch.rows.map(|ptr| Operand { ptr, row: d, col: 1 });
         let mut c = Chunk { t, n, k, q, beta: empty, decay: empty, since_start: empty, to_end: empty, scale };
         let mut product = 1.0;
         for i in 0..n {

@@ -1,18 +1,20 @@
 //! The state in place, touched once a token, and a head split by values so that more threads than heads can work.
 //!
-//! A single token sweeps the rows as they lie in memory ([`sweep`](super::sweep)): what counts is the stream from
-//! memory. For several tokens a block of columns is copied into scratch, where it stays in the first-level cache for
-//! all of them ([`block`]).
+//! One or two tokens sweep the rows as they lie in memory ([`sweep`](super::sweep)): what counts is the stream from
+//! memory. More go tile by tile over panels of columns in scratch, a panel staying in the first-level cache for all
+//! tokens of a tile ([`tile`]). Keys and queries of a tile are copied too: in the convolution's output, tokens lie so
+//! far apart that they would push one another out of the cache.
 
-mod block;
+mod tile;
 
 use super::sweep::{self, Slice};
-use super::token::Source;
-use super::{STATE, Shape, scale, vectors};
+use super::token::{Source, Token};
+use super::{STATE, Shape, panels, scale, vectors};
 use crate::cpu::Isa;
-use crate::math::{Level, Task, dispatch};
+use crate::math::{Lanes, Level, Task, dispatch};
 use crate::variant::{Body, Call, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
 use crate::{Backend, Op};
+use std::ops::Range;
 
 /// The variant.
 pub struct FusedInplace(Spec);
@@ -24,7 +26,10 @@ pub static FUSED_INPLACE: FusedInplace = FusedInplace(Spec {
     revision: 1,
     backend: Backend::Cpu,
     summary: "state updated in place, one sweep a token, heads and slices of heads split over the threads",
-    tunables: &[Tunable { name: "slices", doc: "tasks a head, split by values", default: 1, values: &[1, 2, 4, 8] }],
+    tunables: &[
+        Tunable { name: "slices", doc: "tasks a head, split by values", default: 1, values: &[1, 2, 4, 8] },
+        Tunable { name: "tile", doc: "tokens that share a visit to a panel", default: 8, values: &[4, 8, 16, 32] },
+    ],
     tolerance: 1e-5,
 });
 
@@ -42,6 +47,12 @@ impl Variant for FusedInplace {
     }
 }
 
+/// Up to so many tokens panels are not worth the copies.
+const MAX_SWEEPS: usize = 2;
+
+/// Most tokens of a tile.
+const MAX_TILE: usize = 32;
+
 /// Values of a slice: whole vectors of the widest level.
 fn slice_width(d: usize, tunables: &Tunables) -> usize {
     d.div_ceil(tunables.get(0)).next_multiple_of(16)
@@ -53,9 +64,9 @@ impl Kernel for FusedInplace {
         hv * s * d.div_ceil(slice_width(d, tunables))
     }
 
-    fn scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+    fn scratch(&self, inst: &Instance, tunables: &Tunables) -> usize {
         let Shape { d, .. } = Shape::of(inst);
-        d * block::MAX_COLUMNS.max(2) * size_of::<f32>()
+        d * (slice_width(d, tunables) + 2 * tunables.get(1)) * size_of::<f32>()
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {
@@ -74,7 +85,7 @@ impl Task for Work<'_, '_> {
         let Work(call, scratch) = self;
         let Shape { d, hv, ratio, t: tokens, s } = Shape::of(call.inst);
         let width = slice_width(d, call.tunables);
-        let slices = d.div_ceil(width);
+        let (slices, tile) = (d.div_ceil(width), call.tunables.get(1));
         let (state, scale) = (call.inputs[STATE], scale(call.inst));
         for task in call.share(hv * s * slices) {
             let (j, h, s) = (task % slices * width, task / slices % hv, task / slices / hv);
@@ -88,12 +99,54 @@ impl Task for Work<'_, '_> {
                     width: width.min(d - j),
                 };
                 let source = Source { call, h, s, j, head_k: h / ratio, scale };
-                if tokens == 1 {
-                    sweep::step::<L::V>(slice, source.token::<L>(0), scratch);
-                } else {
-                    block::tokens::<L>(slice, tokens, &source, scratch);
+                if tokens <= MAX_SWEEPS {
+                    for t in 0..tokens {
+                        sweep::step::<L::V>(slice, source.token::<L>(t), scratch);
+                    }
+                    continue;
                 }
+                let (wide, vectors) = (tile::VECTORS * L::V::N, scratch.add(d * slice.width));
+                panels::gather(slice, wide, scratch);
+                for t in (0..tokens).step_by(tile) {
+                    let tokens = load::<L>(&source, t..tokens.min(t + tile), d, vectors);
+                    let tokens = &tokens.tokens[..tokens.n];
+                    for at in (0..slice.width).step_by(wide) {
+                        let panel = scratch.add(at * d);
+                        match (slice.width - at) / L::V::N {
+                            1 => tile::panel::<L::V, 1>(panel, d, at, tokens),
+                            2 => tile::panel::<L::V, 2>(panel, d, at, tokens),
+                            3 => tile::panel::<L::V, 3>(panel, d, at, tokens),
+                            _ => tile::panel::<L::V, { tile::VECTORS }>(panel, d, at, tokens),
+                        }
+                    }
+                }
+                panels::scatter(scratch, wide, slice);
             }
         }
+    }
+}
+
+/// A tile's tokens, no more than [`MAX_TILE`].
+struct Tile {
+    tokens: [Token; MAX_TILE],
+    n: usize,
+}
+
+/// Tokens of a tile, with copies of their keys and queries in `vectors`.
+///
+/// # Safety
+/// As [`Kernel::run`]; the tokens are there and at least one; `vectors` has room for two vectors of `d` for each.
+#[inline(always)]
+unsafe fn load<L: Level>(source: &Source<'_, '_>, range: Range<usize>, d: usize, vectors: *mut f32) -> Tile {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut tile = Tile { tokens: [source.token::<L>(range.start); MAX_TILE], n: range.len() };
+        for (n, t) in range.enumerate() {
+            let (token, k, q) = (source.token::<L>(t), vectors.add(2 * n * d), vectors.add((2 * n + 1) * d));
+            std::ptr::copy_nonoverlapping(token.k, k, d);
+            std::ptr::copy_nonoverlapping(token.q, q, d);
+            tile.tokens[n] = Token { k, q, ..token };
+        }
+        tile
     }
 }

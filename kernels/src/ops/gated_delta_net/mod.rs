@@ -22,6 +22,7 @@ mod fused_inplace;
 mod fused_recurrent;
 mod lowered_chunked;
 mod lowered_recurrent;
+mod panels;
 mod reference;
 mod sweep;
 mod token;

@@ -5,44 +5,6 @@ use super::tile::{Operand, ROWS, multiply};
 use super::{Chunk, Scratch};
 use crate::math::{Lanes, Level};
 
-/// Copies a slice of the state into panels of two vectors, or one at the end. In place, rows a power of two apart
-/// would share few sets of the first-level cache.
-///
-/// # Safety
-/// `d` rows of `width` elements are live at `from`, and as many elements at `to`.
-#[inline(always)]
-pub(super) unsafe fn gather<L: Level>(from: Operand, d: usize, width: usize, to: *mut f32) {
-    let mut at = 0;
-    while at < width {
-        let wide = (width - at).min(2 * L::V::N);
-        for i in 0..d {
-            // SAFETY: promised by the caller.
-            unsafe { std::ptr::copy_nonoverlapping(from.ptr.add(i * from.row + at), to.add(at * d + i * wide), wide) }
-        }
-        at += wide;
-    }
-}
-
-/// The way back.
-///
-/// # Safety
-/// As [`gather`], and `to` is this worker's own.
-#[inline(always)]
-pub(super) unsafe fn scatter<L: Level>(from: *const f32, d: usize, width: usize, to: Operand) {
-    let mut at = 0;
-    while at < width {
-        let wide = (width - at).min(2 * L::V::N);
-        for i in 0..d {
-            // SAFETY: promised by the caller.
-            unsafe {
-                let row = to.ptr.cast_mut().add(i * to.row + at);
-                std::ptr::copy_nonoverlapping(from.add(at * d + i * wide), row, wide);
-            }
-        }
-        at += wide;
-    }
-}
-
 /// X, O and the new S of the panel at column `at` of the slice.
 ///
 /// # Safety
