@@ -1,3 +1,4 @@
 //! The deltascope program: commands and the terminal workbench.
 
 pub mod session;
+pub mod tui;

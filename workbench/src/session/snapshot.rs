@@ -229,6 +229,8 @@ pub struct Job {
 /// Something to tell the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// Rises with every message.
+    pub id: u64,
     /// An error.
     pub error: bool,
     /// What.

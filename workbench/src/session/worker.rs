@@ -334,15 +334,16 @@ impl Worker {
     }
 
     pub fn error(&mut self, text: String) {
-        self.message(Message { error: true, text });
+        self.message(true, text);
     }
 
     pub fn tell(&mut self, text: String) {
-        self.message(Message { error: false, text });
+        self.message(false, text);
     }
 
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, error: bool, text: String) {
         let all = Arc::make_mut(&mut self.now.messages);
+        let message = Message { id: all.last().map_or(1, |m| m.id + 1), error, text };
         if all.len() == MESSAGES {
             all.remove(0);
         }

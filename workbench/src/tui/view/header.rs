@@ -1,0 +1,129 @@
+//! The two lines at the top: what runs where and how fast; the level of the table and the baseline.
+
+use super::super::app::App;
+use super::super::format::{change, percent, sparkline};
+use super::measure::{cut, width};
+use super::words::{level, sign, style};
+use crate::session::interval::Verdict;
+use crate::session::{Activity, Snapshot};
+use deltascope_model::profiling::Group;
+use deltascope_profiles::Phase;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+pub fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
+    let lines = vec![first(app, snap, usize::from(area.width)), second(app, snap, usize::from(area.width))];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// A part of a line; the less important ones go where there is no room.
+struct Part {
+    rank: u8,
+    spans: Vec<(String, Style)>,
+}
+
+impl Part {
+    fn width(&self) -> usize {
+        self.spans.iter().map(|(text, _)| width(text)).sum()
+    }
+}
+
+/// As many parts as fit, in their order, those of low rank first.
+fn fit(mut parts: Vec<Part>, room: usize) -> Vec<Span<'static>> {
+    while parts.len() > 1 && parts.iter().map(Part::width).sum::<usize>() > room {
+        let Some(worst) = (0..parts.len()).max_by_key(|&i| parts[i].rank) else { break };
+        parts.remove(worst);
+    }
+    parts.into_iter().flat_map(|p| p.spans).map(|(text, style)| Span::styled(text, style)).collect()
+}
+
+fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
+    let t = app.theme;
+    let (s, v) = (&snap.subject, &snap.speed);
+    let one = |rank, text: String, style| Part { rank, spans: vec![(text, style)] };
+    let rule = |rank, text: String| Part { rank, spans: vec![(" │ ".into(), t.dim()), (text, t.text())] };
+    let threads = if snap.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", snap.threads) };
+    let mut parts = vec![
+        one(0, " deltascope".into(), t.accent()),
+        one(3, format!("  {}", cut(&s.model, 24)), t.strong()),
+        one(5, format!(" {}", s.weights), t.text()),
+        rule(8, cut(&s.cpu, 28)),
+        rule(4, threads),
+        one(7, format!(" · {}", s.isa), t.text()),
+        Part {
+            rank: 0,
+            spans: vec![
+                (" │ ".into(), t.dim()),
+                (format!("{} ", snap.phase.as_str().to_uppercase()), t.accent()),
+                (format!("{:.1} t/s", v.tokens_per_s), t.strong()),
+                (format!(" ±{:.1}", v.plus_minus), t.dim()),
+            ],
+        },
+    ];
+    if !v.history.is_empty() {
+        parts.push(one(2, format!(" {}", sparkline(&v.history, if room > 150 { 24 } else { 10 })), t.bar()));
+    }
+    if let Some(share) = v.limit_share {
+        let words = if room > 120 { " of memory limit" } else { " of memory" };
+        parts.push(one(3, format!("  {}{words}", percent(share)), t.text()));
+    }
+    if let Some(cost) = v.recording_cost {
+        parts.push(rule(6, format!("rec {}", percent(cost.max(0.0)))));
+    }
+    Line::from(fit(parts, room))
+}
+
+fn second(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
+    let t = app.theme;
+    let mut tabs: Vec<Span<'static>> = vec![Span::raw(" ")];
+    for group in [Group::Op, Group::Node, Group::Layer, Group::Block] {
+        let style = if group == snap.group { t.selected() } else { t.dim() };
+        tabs.push(Span::styled(format!(" {} ", level(group).1), style));
+    }
+    let mut badge = |text: String, style: Style| {
+        tabs.push(Span::raw("  "));
+        tabs.push(Span::styled(text, style));
+    };
+    match &snap.activity {
+        Activity::Running => {}
+        Activity::Starting => badge("starting".into(), t.warn()),
+        Activity::Paused => badge("PAUSED".into(), t.warn()),
+        Activity::Failed(_) => badge("STOPPED".into(), t.bad()),
+    }
+    if app.frozen.is_some() {
+        badge("FROZEN".into(), t.warn());
+    }
+    let used: usize = tabs.iter().map(|s| width(&s.content)).sum();
+    let baseline = baseline(app, snap);
+    let wide: usize = baseline.iter().map(|s| width(&s.content)).sum();
+    if used + wide < room {
+        tabs.push(Span::raw(" ".repeat(room - used - wide)));
+        tabs.extend(baseline);
+    }
+    Line::from(tabs)
+}
+
+fn baseline(app: &App, snap: &Snapshot) -> Vec<Span<'static>> {
+    let t = app.theme;
+    let Some(b) = &snap.baseline else { return vec![Span::styled("no baseline yet ", t.dim())] };
+    let Some(&(rate, half)) = b.tokens_per_s.get(&snap.phase) else {
+        return vec![Span::styled(format!("baseline: {} ", b.name), t.dim())];
+    };
+    let v = &snap.speed;
+    let relative = v.tokens_per_s / rate - 1.0;
+    let verdict = if (v.tokens_per_s - rate).abs() <= v.plus_minus + half || relative.abs() < 0.005 {
+        Verdict::Tie
+    } else if relative > 0.0 {
+        Verdict::Faster
+    } else {
+        Verdict::Slower
+    };
+    let unit = if snap.phase == Phase::Decode { "t/s" } else { "t/s prefill" };
+    vec![
+        Span::styled(format!("baseline: {} {rate:.1} {unit}  ", b.name), t.dim()),
+        Span::styled(format!("{} {} ", change(relative), sign(verdict, true)), style(t, verdict)),
+    ]
+}
