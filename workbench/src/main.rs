@@ -1,1 +1,7 @@
-fn main() {}
+//! The `deltascope` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    deltascope::cli::main(std::env::args_os())
+}

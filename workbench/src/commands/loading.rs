@@ -1,0 +1,103 @@
+//! What most commands begin with: a model, a stack of profiles, an engine.
+
+use crate::cli::{BackendArg, EngineArgs, KvArg, ModelArgs};
+use anyhow::{Context, bail};
+use deltascope_kernels::DType;
+use deltascope_model::{Engine, Model, Options};
+use deltascope_profiles::{Origin, Preset, Profile, Stack, read_user_profile, user_profile_path};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The demo model, built in so that the program needs nothing beside it.
+pub const DEMO_MODEL: &[u8] = include_bytes!("../../../model/assets/deltascope-demo-q4_k_m.gguf");
+
+/// What the demo model is called on screen.
+pub const DEMO_NAME: &str = "built-in demo model";
+
+/// Opens the model asked for, or the demo model; also what to call it.
+///
+/// # Errors
+/// If the file is no Qwen3-Next that can be run.
+pub fn open_model(args: &ModelArgs) -> anyhow::Result<(Arc<Model>, String)> {
+    match args.path.as_ref().or(args.model.as_ref()) {
+        Some(path) => {
+            let model = Model::open(path).with_context(|| {
+                format!("cannot run {} (hint: `deltascope synth` writes a model to try)", path.display())
+            })?;
+            Ok((Arc::new(model), path.display().to_string()))
+        }
+        None => {
+            let model = Model::from_bytes(DEMO_MODEL, DEMO_NAME).context("the built-in model")?;
+            Ok((Arc::new(model), DEMO_NAME.to_owned()))
+        }
+    }
+}
+
+/// The profiles in force: the user's, then those named. What does not fit machine or model is said on standard error.
+///
+/// # Errors
+/// If a named profile cannot be read.
+pub fn stack(args: &ModelArgs, model: &Model) -> anyhow::Result<Stack> {
+    let mut stack = Stack::new();
+    if let Some(path) = user_profile_path()
+        && let Some(profile) = read_user_profile(&path).context("your own profile")?
+    {
+        stack.push(Origin::User(path), profile);
+    }
+    for name in &args.profiles {
+        match name.strip_prefix("preset:") {
+            Some(preset) => {
+                let found = Preset::named(preset)?;
+                stack.push(Origin::Preset(found.name.to_owned()), found.profile()?);
+            }
+            None => {
+                let path = PathBuf::from(name);
+                let profile = Profile::read(&path).context("cannot use the profile")?;
+                stack.push(Origin::File(path), profile);
+            }
+        }
+    }
+    let machine = deltascope_tuning::machine::machine();
+    for warning in stack.fit(&machine, &model.id(), env!("CARGO_PKG_VERSION")) {
+        eprintln!("warning: {warning}");
+    }
+    Ok(stack)
+}
+
+/// The engine's options from the command line.
+///
+/// # Errors
+/// If a backend is asked for that the engine does not run on.
+pub fn engine_options(args: &EngineArgs) -> anyhow::Result<Options> {
+    if args.backend == BackendArg::Cuda {
+        bail!("the engine does not run on CUDA yet (hint: --backend cpu, or leave it out)");
+    }
+    Ok(Options {
+        threads_decode: args.threads.unwrap_or(0),
+        threads_prefill: args.threads_prefill.or(args.threads).unwrap_or(0),
+        n_ctx: args.ctx.unwrap_or(0),
+        n_slots: 1,
+        ubatch: args.ubatch.unwrap_or(0),
+        kv_type: match args.kv_type {
+            KvArg::Auto => None,
+            KvArg::F16 => Some(DType::F16),
+            KvArg::F32 => Some(DType::F32),
+        },
+        packed_budget: 0,
+    })
+}
+
+/// Model, profiles and engine in one.
+///
+/// # Errors
+/// As its parts.
+pub fn engine(model: &ModelArgs, args: &EngineArgs) -> anyhow::Result<(Engine, String)> {
+    engine_with(model, engine_options(args)?)
+}
+
+/// As [`engine`], with given options.
+pub(super) fn engine_with(args: &ModelArgs, options: Options) -> anyhow::Result<(Engine, String)> {
+    let (model, label) = open_model(args)?;
+    let stack = stack(args, &model)?;
+    Ok((Engine::new(model, stack, options)?, label))
+}

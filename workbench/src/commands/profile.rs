@@ -1,0 +1,153 @@
+//! `profile`: what every op costs.
+
+use super::engine;
+use crate::cli::{EngineArgs, GroupArg, ModelArgs, PhaseArg, TableFormat};
+use crate::report::{op_table, print};
+use anyhow::Context;
+use clap::Args;
+use deltascope_kernels::exec::Clock;
+use deltascope_model::Engine;
+use deltascope_model::profiling::{Group, RunRecord, Stats};
+use deltascope_tuning::stats::{median, paired_ratio};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Of `profile`.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// How nodes are put together.
+    #[arg(long, value_enum, default_value_t)]
+    group: GroupArg,
+    /// Which phase.
+    #[arg(long, value_enum, default_value_t)]
+    phase: PhaseArg,
+    /// Runs to record (tokens in decode, ubatches in prefill).
+    #[arg(short = 'n', long, default_value_t = 64)]
+    runs: usize,
+    /// Tokens in the context before.
+    #[arg(short = 'd', long, default_value_t = 0)]
+    depth: usize,
+    /// How to print.
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    output: TableFormat,
+    /// Write the last run as a Chrome trace, a track for each worker.
+    #[arg(long, value_name = "FILE")]
+    chrome_trace: Option<PathBuf>,
+}
+
+/// Prints the table, the residual and what recording costs.
+///
+/// # Errors
+/// If the model cannot be run.
+pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(args.runs > 0, "-n 0 records nothing");
+    let (mut engine, _) = engine(&args.model, &args.engine)?;
+    let per_run = match args.phase {
+        PhaseArg::Decode => 1,
+        PhaseArg::Prefill => {
+            engine.options().ubatch.min(engine.options().n_ctx - args.depth.min(engine.options().n_ctx))
+        }
+    };
+    let n_vocab = engine.model().config.n_vocab;
+    let ids: Vec<u32> = (0..args.depth.max(per_run).max(1)).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
+    if args.depth > 0 {
+        engine.prompt(0, &ids[..args.depth])?;
+    }
+    let start = engine.checkpoint(0);
+    let mut stats = Stats::new(args.runs);
+    let mut last = None;
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    // Runs with and without recording in turn, the order changing from pair to pair, so that drift falls on both.
+    for i in 0..args.runs + 2 {
+        for recording in [i % 2 == 0, i % 2 == 1] {
+            if engine.position(0) + per_run > engine.options().n_ctx {
+                engine.restore(&start);
+            }
+            engine.record(recording);
+            let began = Instant::now();
+            engine.prompt(0, &ids[..per_run])?;
+            let took = began.elapsed().as_secs_f64();
+            if i < 2 {
+                continue; // plans are made, weights touched
+            }
+            if recording {
+                on.push(took)
+            } else {
+                off.push(took)
+            }
+            if let Some(r) = engine.take_record() {
+                stats.push(&r);
+                last = Some(r);
+            }
+        }
+    }
+    let group = match args.group {
+        GroupArg::Op => Group::Op,
+        GroupArg::Node => Group::Node,
+        GroupArg::Layer => Group::Layer,
+        GroupArg::Block => Group::Block,
+    };
+    let mut table = op_table(&stats.table(group));
+    table.notes.push(speed_note(&engine, per_run, &off));
+    table.notes.push(recording_note(&on, &off));
+    print(&table, args.output)?;
+    if !matches!(args.output, TableFormat::Text | TableFormat::Md) {
+        for note in &table.notes {
+            eprintln!("{note}");
+        }
+    }
+    if let (Some(path), Some(record)) = (&args.chrome_trace, &last) {
+        write_trace(path, record).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn speed_note(engine: &Engine, per_run: usize, off: &[f64]) -> String {
+    let median = median(off).unwrap_or(f64::NAN);
+    format!("{:.1} t/s unrecorded, {} threads", per_run as f64 / median, engine.options().threads_decode)
+}
+
+/// What recording costs: the median over the pairs of their ratio, less one.
+fn recording_note(on: &[f64], off: &[f64]) -> String {
+    let percent = |x: f64| 100.0 * (x - 1.0);
+    match paired_ratio(off.iter().copied().zip(on.iter().copied())) {
+        Some(r) => format!(
+            "recording costs {:.2}% [{:.2}, {:.2}] of a run ({} pairs)",
+            percent(r.median),
+            percent(r.lo),
+            percent(r.hi),
+            r.n
+        ),
+        None => "recording's cost could not be measured".to_owned(),
+    }
+}
+
+/// Chrome's trace format: complete events, one thread a worker, waiting and working apart.
+fn write_trace(path: &Path, r: &RunRecord) -> anyhow::Result<()> {
+    let clock = Clock::get();
+    let origin = r.tracks.iter().map(|t| t.0).min().unwrap_or_default();
+    let mut events = Vec::new();
+    for (worker, (_, steps)) in r.tracks.iter().enumerate() {
+        events.push(json!({"name": "thread_name", "ph": "M", "pid": 1, "tid": worker,
+            "args": {"name": format!("worker {worker}")}}));
+        for (t, &node) in steps.iter().zip(&r.info.step_nodes) {
+            let n = &r.info.nodes[node];
+            let mut slice = |name: &str, cat: &str, from, to| {
+                let (ts, dur) = (clock.micros(origin, from), clock.micros(from, to));
+                if dur > 0.0 {
+                    events.push(json!({"name": name, "cat": cat, "ph": "X", "pid": 1, "tid": worker, "ts": ts,
+                        "dur": dur, "args": {"node": n.name, "variant": n.variant.spec().name}}));
+                }
+            };
+            slice("wait", "wait", t.arrive, t.start);
+            slice(&n.label, "work", t.start, t.end);
+        }
+    }
+    let file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    Ok(serde_json::to_writer(file, &json!({"traceEvents": events, "displayTimeUnit": "ns"}))?)
+}

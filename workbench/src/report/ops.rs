@@ -1,0 +1,56 @@
+//! The op table of the workbench as a plain table.
+
+use super::{Cell, Table};
+use deltascope_model::profiling;
+
+/// Rows by time; waiting and residual as notes. Own times and the residual sum to the wall time.
+pub fn op_table(t: &profiling::Table) -> Table {
+    let rows = t
+        .rows
+        .iter()
+        .map(|r| {
+            let label = if r.lowered { format!("{} (its parts below)", r.label) } else { r.label.clone() };
+            vec![
+                Cell::shown(label, r.label.clone()),
+                Cell::int(r.n),
+                Cell::number(r.total_us, 1),
+                Cell::shown(format!("{:.1}", r.own_us), r.own_us),
+                Cell::shown(format!("{:.1}%", 100.0 * r.share), r.share),
+                Cell::number(r.p50_us, 1),
+                Cell::number(r.p95_us, 1),
+                Cell::number(r.gb_per_s, 2),
+                Cell::shown(format!("{:.0}%", 100.0 * r.wait_share), r.wait_share),
+                Cell::text(r.variants.join(" ")),
+                Cell::shown("", r.lowered),
+            ]
+        })
+        .collect();
+    let steps: f64 = t.rows.iter().map(|r| r.own_us).sum();
+    Table {
+        columns: vec![
+            ("name", "op"),
+            ("n", "n"),
+            ("total_us", "µs"),
+            ("own_us", "own µs"),
+            ("share", "share"),
+            ("p50_us", "p50"),
+            ("p95_us", "p95"),
+            ("gb_per_s", "GB/s"),
+            ("wait_share", "wait"),
+            ("variants", "variant"),
+            ("lowered", ""),
+        ],
+        rows,
+        notes: vec![
+            format!("{} runs; wall {:.1} µs a run, {} barriers", t.runs, t.wall_us, t.barriers),
+            format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
+            format!(
+                "residual {:.1} µs ({:.2}%): wall time that no step accounts for; steps and last barrier {:.1} µs",
+                t.residual_us,
+                100.0 * t.residual_us / t.wall_us.max(f64::MIN_POSITIVE),
+                t.wall_us - t.residual_us
+            ),
+            format!("own times of all rows sum to {steps:.1} µs"),
+        ],
+    }
+}
