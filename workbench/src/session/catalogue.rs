@@ -37,6 +37,8 @@ pub struct Node {
     pub note: Option<String>,
     /// Computed by other nodes.
     pub lowered: bool,
+    /// The node whose lowering it is part of.
+    pub parent: Option<usize>,
     /// Index into [`Catalogue::uses`].
     pub usage: usize,
 }
@@ -93,10 +95,23 @@ impl Catalogue {
                 tunables: n.tunables.clone(),
                 note: n.note.clone(),
                 lowered: n.lowered,
+                parent: n.parent,
                 usage,
             });
         }
         Catalogue { nodes, uses, threads: info.threads, barriers: info.barriers }
+    }
+
+    /// The variants of a row's nodes, each once; a node that is part of another one's lowering does not count where
+    /// both are in the row (`rms_norm` with its weight apart is an `rms_norm` and a `mul`).
+    pub fn variants_of(&self, row: &[usize]) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = Vec::new();
+        for node in row.iter().filter_map(|&i| self.nodes.get(i)) {
+            if !node.parent.is_some_and(|p| row.contains(&p)) && !names.contains(&node.variant) {
+                names.push(node.variant);
+            }
+        }
+        names
     }
 
     /// The choices for several nodes of one op: a variant that serves some of them can be chosen, and says how many it

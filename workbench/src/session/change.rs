@@ -281,7 +281,7 @@ impl Worker {
                 ci95_us: [round(n.lo), round(n.hi)],
                 samples: n.n as u32,
                 share: (wall > 0.0).then(|| (n.median / wall * 1e4).round() / 1e4),
-                baseline: Some(report.from.clone()),
+                baseline: report.from.split(' ').next().map(str::to_owned),
                 speedup: change.map(|c| round(1.0 / (1.0 + c.median))),
             };
             self.measured.retain(|(r, _)| *r != rule);

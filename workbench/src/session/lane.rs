@@ -5,6 +5,7 @@ use super::snapshot::Baseline;
 use super::speed::Meter;
 use deltascope_model::profiling::{Group, RunRecord, Stats};
 use deltascope_profiles::Phase;
+use std::time::{Duration, Instant};
 
 /// Runs whose records are kept.
 const KEPT_DECODE: usize = 128;
@@ -12,6 +13,9 @@ const KEPT_PREFILL: usize = 24;
 
 /// Runs after a change that are not counted: they touch new memory.
 const WARM_UP: usize = 2;
+
+/// Time after which the first baseline is pinned.
+const SETTLE: Duration = Duration::from_secs(2);
 
 pub(super) const GROUPS: [Group; 4] = [Group::Op, Group::Node, Group::Layer, Group::Block];
 
@@ -21,16 +25,26 @@ pub(super) struct Lane {
     pub stats: Stats,
     pub tokens_per_run: usize,
     to_skip: usize,
+    /// The first run.
+    started: Option<Instant>,
 }
 
 impl Lane {
     pub fn new(phase: Phase, tokens_per_run: usize) -> Lane {
         let kept = if phase == Phase::Decode { KEPT_DECODE } else { KEPT_PREFILL };
-        Lane { phase, meter: Meter::new(tokens_per_run), stats: Stats::new(kept), tokens_per_run, to_skip: WARM_UP }
+        Lane {
+            phase,
+            meter: Meter::new(tokens_per_run),
+            stats: Stats::new(kept),
+            tokens_per_run,
+            to_skip: WARM_UP,
+            started: None,
+        }
     }
 
     /// Counts a run.
     pub fn push(&mut self, seconds: f64, record: Option<&RunRecord>) {
+        self.started.get_or_insert_with(Instant::now);
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return;
@@ -55,9 +69,10 @@ impl Lane {
         row.map_or_else(Vec::new, |r| r.samples.iter().map(|&s| f64::from(s)).collect())
     }
 
-    /// Enough runs to hold others against.
+    /// Enough runs, over enough time, to hold others against: the first ones are slow, and on a fast model over at once.
     pub fn settled(&self) -> bool {
-        self.stats.len() >= if self.phase == Phase::Decode { 48 } else { 5 }
+        let runs = if self.phase == Phase::Decode { 96 } else { 6 };
+        self.stats.len() >= runs && self.started.is_some_and(|t| t.elapsed() >= SETTLE)
     }
 
     /// Puts the lane's times into a baseline.

@@ -318,9 +318,10 @@ impl Worker {
             return;
         }
         let phase = self.now.phase;
+        let catalogue = Arc::clone(&self.now.catalogue);
         let known: &mut Known = Arc::make_mut(&mut self.now.known);
         for row in &table.rows {
-            if let ([variant], Some(time)) = (&row.variants[..], notch(&row.samples)) {
+            if let ([variant], Some(time)) = (&catalogue.variants_of(&row.nodes)[..], notch(&row.samples)) {
                 known.times.insert((phase, row.label.clone(), (*variant).to_owned()), time);
             }
         }

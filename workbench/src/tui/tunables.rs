@@ -37,7 +37,7 @@ impl Selected {
             Group::Layer | Group::Block => None,
         });
         let choices = if scope.is_some() { snap.catalogue.for_nodes(&row.nodes) } else { Vec::new() };
-        let current = match row.variants[..] {
+        let current = match snap.catalogue.variants_of(&row.nodes)[..] {
             [one] => choices.iter().position(|c| c.variant == one),
             _ => None,
         };

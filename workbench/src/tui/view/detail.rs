@@ -40,9 +40,13 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     app.areas.detail = inner;
     app.areas.first_variant = 2;
     lines.extend(pen.tunables(&selected, cursor));
-    lines.extend(pen.about(&selected, cursor));
     let mut below = pen.last_swap();
     below.extend(pen.comparison());
+    // What was measured comes before what can be read elsewhere, unless the user stands on it.
+    let about = pen.about(&selected, cursor);
+    if cursor.is_some() || lines.len() + about.len() + below.len() <= usize::from(inner.height) {
+        lines.extend(about);
+    }
     let rest = usize::from(inner.height).saturating_sub(lines.len() + below.len());
     lines.extend(pen.histogram(row, rest));
     lines.extend(below);
@@ -63,13 +67,13 @@ struct Pen<'a> {
 impl Pen<'_> {
     fn variants(&self, s: &Selected, cursor: Option<usize>) -> Vec<Line<'static>> {
         let t = self.t;
-        let name = self.width.saturating_sub(32).clamp(12, 22);
+        let name = self.width.saturating_sub(29).clamp(12, 22);
         let mut lines = vec![Line::styled(cut(&format!(" {}", s.shape), self.width), t.dim())];
         if s.choices.is_empty() {
             lines.push(Line::styled(" rows by op or by node (1, 2) have variants to choose", t.dim()));
             return lines;
         }
-        let head = format!("   {} {} {}  err/tol", left("variant", name), right("µs/tok", 7), right("vs", 7));
+        let head = format!("   {} {} {} err/tol", left("variant", name), right("µs/tok", 6), right("vs", 7));
         lines.push(Line::styled(head, t.dim()));
         for (i, choice) in s.choices.iter().enumerate() {
             let current = s.current == Some(i);
@@ -78,8 +82,8 @@ impl Pen<'_> {
                 (None, false) => "○",
                 (Some(_), false) => "✗",
             };
-            let label = left(&format!("{}{}", choice.variant, if choice.lowering { " ↳" } else { "" }), name);
-            let mut spans = vec![Span::raw(format!(" {mark} "))];
+            let label = left(choice.variant, name);
+            let mut spans = vec![Span::raw(format!(" {mark}{}", if choice.lowering { "↳" } else { " " }))];
             match &choice.reason {
                 Some(why) => {
                     spans.push(Span::styled(label, t.dim()));
@@ -114,10 +118,10 @@ impl Pen<'_> {
         let error = check.map_or_else(|| "—".to_owned(), |c| tiny(c.against_reference));
         let failed = check.is_some_and(|c| !c.passed());
         vec![
-            Span::raw(format!(" {} ", right(&us, 7))),
+            Span::raw(format!(" {} ", right(&us, 6))),
             versus,
             Span::styled(
-                format!("  {error}/{}{}", tiny(f64::from(tolerance)), if failed { " ✗" } else { "" }),
+                format!(" {error}/{}{}", tiny(f64::from(tolerance)), if failed { " ✗" } else { "" }),
                 if failed { t.bad() } else { t.dim() },
             ),
         ]
@@ -157,7 +161,7 @@ impl Pen<'_> {
             None => s.tunables.get(at - s.choices.len()).map(|t| format!("{}: {}", t.name, t.doc)),
         });
         let mut lines: Vec<Line<'static>> = Vec::new();
-        for text in text.into_iter().chain(s.note.clone()) {
+        for text in text.into_iter().chain(s.note.as_ref().map(|n| format!("why this variant: {n}"))) {
             let wrapped = wrap(&text, self.width.saturating_sub(2));
             lines.extend(wrapped.into_iter().take(3).map(|l| Line::styled(format!(" {l}"), self.t.dim())));
         }

@@ -2,7 +2,7 @@
 
 use super::super::app::App;
 use super::super::format::bar;
-use super::super::keys::{Action, BINDINGS};
+use super::super::keys::{Action, BINDINGS, Binding};
 use super::measure::{cut, width};
 use crate::session::{Activity, Snapshot};
 use ratatui::Frame;
@@ -47,13 +47,14 @@ fn keys(app: &App, room: usize) -> Line<'static> {
     let key = |shown: &str, what: &str| {
         [Span::styled(format!(" {shown}"), t.accent()), Span::styled(format!(" {what} "), t.text())]
     };
-    let quit: Vec<Span<'static>> =
-        BINDINGS.iter().filter(|b| b.action == Action::Quit).flat_map(|b| key(b.shown, b.short)).collect();
+    // How to learn the rest and how to leave are always there.
+    let always = |b: &Binding| matches!(b.action, Action::Help | Action::Quit);
+    let quit: Vec<Span<'static>> = BINDINGS.iter().filter(|b| always(b)).flat_map(|b| key(b.shown, b.short)).collect();
     let size = |spans: &[Span<'static>]| spans.iter().map(|s| width(&s.content)).sum::<usize>();
     let mut spans: Vec<Span<'static>> = Vec::new();
-    for b in BINDINGS.iter().filter(|b| !b.short.is_empty() && b.action != Action::Quit) {
+    for b in BINDINGS.iter().filter(|b| !b.short.is_empty() && !always(b)) {
         let next = key(b.shown, b.short);
-        // What does not fit is left out, not what comes after it: help is short, and must be found.
+        // What does not fit is left out, not what comes after it.
         if size(&spans) + size(&next) + size(&quit) <= room {
             spans.extend(next);
         }

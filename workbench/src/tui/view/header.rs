@@ -48,7 +48,7 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let threads = if snap.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", snap.threads) };
     let mut parts = vec![
         one(0, " deltascope".into(), t.accent()),
-        one(3, format!("  {}", cut(&s.model, 24)), t.strong()),
+        one(3, format!("  {}", cut(&s.path, 30)), t.strong()),
         one(5, format!(" {}", s.weights), t.text()),
         rule(8, cut(&s.cpu, 28)),
         rule(4, threads),

@@ -9,12 +9,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 /// Signs that stand for themselves nowhere else.
-const SIGNS: [(&str, &str); 6] = [
+const SIGNS: [(&str, &str); 7] = [
     ("● ○ ✗", "variant in force · can run · cannot, with the reason"),
     ("▼ ▲ ≈", "less time · more time · a tie: the intervals overlap"),
     ("↳", "lowered: its time is that of its parts, which have rows of their own"),
     ("roof", "bytes that must move, over time, of what memory gives"),
     ("wait", "share of the time that workers stood at the barrier before the op"),
+    ("barrier", "barrier wait is in the rows' times; the residual is in none: time outside all steps"),
     ("err/tol", "relative error against the reference on live inputs / what is allowed"),
 ];
 

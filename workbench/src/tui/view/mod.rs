@@ -71,7 +71,7 @@ fn screen(app: &mut App, frame: &mut Frame<'_>, snap: &Snapshot, live: &Snapshot
 /// The table's and the detail's areas. On narrow screens the detail takes most of the width while it has the keys.
 fn panes(app: &App, body: Rect) -> (Rect, Option<Rect>) {
     let detail = match (body.width >= WIDE, app.focus) {
-        (true, _) => (body.width * 2 / 5).min(64),
+        (true, _) => (body.width * 3 / 8).clamp(48, 68),
         (false, Focus::Detail) => body.width - 32,
         (false, Focus::Table) => return (body, None),
     };

@@ -32,17 +32,17 @@ enum Column {
 
 /// In the order of the screen, with width and rank: columns of high rank go first where there is no room.
 const COLUMNS: [(Column, usize, u8); 12] = [
-    (Column::Name, 20, 0),
-    (Column::Count, 4, 4),
+    (Column::Name, 18, 0),
+    (Column::Count, 3, 4),
     (Column::Time, 7, 0),
     (Column::Share, 6, 1),
-    (Column::Bar, 8, 6),
+    (Column::Bar, 6, 5),
     (Column::P50, 7, 10),
     (Column::P95, 7, 7),
-    (Column::Rate, 6, 5),
+    (Column::Rate, 6, 6),
     (Column::Roof, 5, 8),
     (Column::Wait, 5, 6),
-    (Column::Variant, 16, 2),
+    (Column::Variant, 14, 2),
     (Column::Change, 9, 3),
 ];
 
@@ -95,7 +95,7 @@ fn columns(room: usize) -> Vec<(Column, usize)> {
         kept.remove(worst);
     }
     let mut rest = room as isize - used(&kept) as isize;
-    for (column, most) in [(Column::Name, 8), (Column::Variant, 6), (Column::Bar, 12), (Column::Name, 24)] {
+    for (column, most) in [(Column::Name, 6), (Column::Variant, 6), (Column::Bar, 14), (Column::Name, 24)] {
         if let Some(c) = kept.iter_mut().find(|c| c.0 == column) {
             let more = rest.min(most);
             c.1 = c.1.saturating_add_signed(more);
@@ -162,7 +162,9 @@ fn line(app: &App, snap: &Snapshot, columns: &[(Column, usize)], shown: &Shown<'
                 let style = if row.wait_share > 0.3 { t.warn() } else { plain };
                 (right(&format!("{:.0}%", row.wait_share * 100.0), width), style)
             }
-            Column::Variant => (left(&variants(&row.variants, row.op.is_some()), width), plain),
+            Column::Variant => {
+                (left(&variants(&snap.catalogue.variants_of(&row.nodes), row.op.is_some()), width), plain)
+            }
             Column::Change => match shown.change {
                 Some((relative, verdict)) => {
                     (right(&format!("{}{}", change(relative), sign(verdict, false)), width), style(t, verdict))
@@ -224,7 +226,7 @@ fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'
         Line::from(spans.collect::<Vec<_>>())
     };
     vec![
-        one("of that: barrier wait", table.barriers.to_string(), table.wait_us),
+        one("barrier wait", table.barriers.to_string(), table.wait_us),
         one("residual", String::new(), table.residual_us),
     ]
 }

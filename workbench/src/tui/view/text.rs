@@ -25,7 +25,7 @@ pub fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     }
     let block = pane(app, Line::styled(" text ", t.accent()), false);
     let inner = block.inner(area);
-    let lines = wrap(&format!("{}{}", snap.prompt, snap.text), usize::from(inner.width));
+    let lines = wrap(format!("{}{}", snap.prompt, snap.text).trim_end(), usize::from(inner.width));
     // The prompt is told from the answer for as long as its first line is in sight.
     let prompt_lines = wrap(&snap.prompt, usize::from(inner.width));
     let from = lines.len().saturating_sub(usize::from(inner.height));
