@@ -1,7 +1,18 @@
 //! Measuring, search, the correctness gate and the journal.
 //!
 //! * [`stats`]: medians with intervals, ratios of pairs, verdicts, drift.
+//! * [`ab`]: two stacks of profiles in the running model, measured in turn.
+//! * [`gate`]: a variant against the reference on the running model's own inputs.
+//! * [`measure`]: what is run, and when to stop.
 //! * [`machine`]: the machine at hand, as profiles record it.
 
+pub mod ab;
+#[cfg(test)]
+mod demo;
+mod error;
+pub mod gate;
 pub mod machine;
+pub mod measure;
 pub mod stats;
+
+pub use error::TuneError;
