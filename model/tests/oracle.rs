@@ -84,9 +84,10 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
         return f64::INFINITY;
     }
     let square = |x: f64| x * x;
-    let (d, n) = a.iter().zip(b).fold((0.0, 0.0), |(d, n), (&x, &y)| {
-        (d + square(f64::from(x) - f64::from(y)), n + square(f64::from(y)))
-    });
+    let (d, n) = a
+        .iter()
+        .zip(b)
+        .fold((0.0, 0.0), |(d, n), (&x, &y)| (d + square(f64::from(x) - f64::from(y)), n + square(f64::from(y))));
     (d / n).sqrt()
 }
 
@@ -177,11 +178,7 @@ fn layers_agree_one_by_one() {
             let delta = model.config.layers[i] == deltascope_model::config::LayerKind::Delta;
             let mixer = if delta { "ssm_out" } else { "attn_output" };
             let out = if i + 1 < n_layer { format!("blk.{}.attn_norm", i + 1) } else { "output_norm".into() };
-            let mut checks = vec![
-                ("mixer", format!("blk.{i}.{mixer}")),
-                ("ffn", format!("blk.{i}.ffn")),
-                ("out", out),
-            ];
+            let mut checks = vec![("mixer", format!("blk.{i}.{mixer}")), ("ffn", format!("blk.{i}.ffn")), ("out", out)];
             if delta {
                 checks.insert(0, ("gated_norm", format!("blk.{i}.delta_net")));
             }

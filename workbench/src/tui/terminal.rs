@@ -46,15 +46,32 @@ impl Drop for Screen {
     }
 }
 
+/// Time that the loop has to leave by itself after a signal.
+#[cfg(unix)]
+const GRACE: std::time::Duration = std::time::Duration::from_millis(700);
+
 /// A flag that SIGTERM, SIGINT and SIGHUP set: the loop then ends as if the user had left.
+///
+/// Where the terminal is gone (its window was closed), reading events may never return. So after a while the program
+/// ends from the thread that waits for signals, the terminal given back as far as it is there.
 ///
 /// # Errors
 /// If the handlers cannot be set.
 pub fn watch_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let stop = Arc::clone(&stop);
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                stop.store(true, std::sync::atomic::Ordering::SeqCst);
+                std::thread::sleep(GRACE);
+                ratatui::restore();
+                std::process::exit(128 + signal);
+            }
+        })?;
     }
     Ok(stop)
 }
