@@ -10,6 +10,7 @@
 pub mod buffer;
 pub mod check;
 pub mod cpu;
+pub mod cuda;
 pub mod dtype;
 pub mod exec;
 pub mod graph;

@@ -6,10 +6,11 @@
 
 mod error;
 mod fill;
+mod on_device;
 mod single;
 mod suite;
 
 pub use error::{Difference, difference};
 pub use fill::fill;
-pub use single::{Outcome, RunError, Tensor, compare, run_reference, run_variant};
-pub use suite::{Failure, SuiteReport, suite};
+pub use single::{Outcome, RunError, Tensor, compare, run_on, run_reference, run_variant};
+pub use suite::{Failure, SuiteReport, suite, suite_on};

@@ -1,6 +1,8 @@
 //! One instance, one variant, given inputs: the smallest plan there is.
 
+use super::on_device::on_device;
 use super::{Difference, difference};
+use crate::cuda::{CudaError, Device};
 use crate::Buffer;
 use crate::exec::{BindError, Bindings, Bound, run};
 use crate::graph::{Graph, StorageKind, ValueId};
@@ -54,6 +56,9 @@ pub enum RunError {
     /// A buffer is missing or too small.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The GPU, or that there is none.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
 }
 
 /// Chooses one variant for the op itself and leaves everything below to another chooser.
@@ -128,6 +133,24 @@ pub fn run_variant(
     alias: Option<(usize, usize)>,
     below: &dyn Chooser,
 ) -> Result<Outcome, RunError> {
+    run_on(variant.spec().backend, pool, variant, tunables, params, inputs, alias, below)
+}
+
+/// As [`run_variant`], on a backend that the variant serves: lowerings serve several. On CUDA the first device runs it.
+///
+/// # Errors
+/// If the variant does not serve the instance, or there is no device.
+#[allow(clippy::too_many_arguments)]
+pub fn run_on(
+    backend: Backend,
+    pool: &mut Pool,
+    variant: &dyn Variant,
+    tunables: &Tunables,
+    params: Params,
+    inputs: &[Tensor],
+    alias: Option<(usize, usize)>,
+    below: &dyn Chooser,
+) -> Result<Outcome, RunError> {
     let spec = variant.spec();
     let def = ops::def(spec.op);
     let layouts: Vec<Layout> = inputs.iter().map(|t| t.layout).collect();
@@ -160,11 +183,33 @@ pub fn run_variant(
         })
         .collect();
     b.node_into(NODE, spec.op, params, &values, &outputs);
-    let only = Only { variant: spec.name, backend: spec.backend, tunables, spec, below };
+    let only = Only { variant: spec.name, backend, tunables, spec, below };
     let plan = Plan::build(graph, &only, pool.threads())?;
     if !std::ptr::addr_eq(plan.nodes[0].variant, variant) {
         return Err(crate::Reason(plan.nodes[0].note.clone().unwrap_or_default()).into());
     }
+    let (results, inputs, micros) = match backend {
+        Backend::Cpu => on_pool(pool, &plan, inputs, &inst)?,
+        Backend::Cuda => on_device(Device::first()?, &plan, inputs, &inst)?,
+    };
+    let outputs = results
+        .into_iter()
+        .zip(&inst.outputs)
+        .enumerate()
+        .map(|(o, (data, &layout))| match alias {
+            Some((ao, ai)) if ao == o => inputs[ai].clone(),
+            _ => Tensor { layout, data },
+        })
+        .collect();
+    let states = def.updates().iter().filter_map(|&i| inputs.get(i).cloned()).collect();
+    Ok(Outcome { outputs, states, micros })
+}
+
+/// What a run leaves: outputs by number (empty where an output is an input's memory), inputs, microseconds.
+pub(super) type Left = (Vec<Buffer>, Vec<Tensor>, f64);
+
+/// Runs a single plan on the pool.
+fn on_pool(pool: &mut Pool, plan: &Plan, inputs: Vec<Tensor>, inst: &Instance) -> Result<Left, RunError> {
     let packed = plan
         .packed
         .iter()
@@ -172,21 +217,12 @@ pub fn run_variant(
         .collect();
     let given = Given { inputs: &inputs, packed };
     // SAFETY: `given` outlives `bound`, and nobody else has its buffers.
-    let mut bound = unsafe { Bound::new(&plan, &given, pool.threads())? };
+    let mut bound = unsafe { Bound::new(plan, &given, pool.threads())? };
     let start = std::time::Instant::now();
-    run(pool, &plan, &mut bound, 0..plan.steps.len(), None);
+    run(pool, plan, &mut bound, 0..plan.steps.len(), None);
     let micros = start.elapsed().as_secs_f64() * 1e6;
-    let outputs = inst
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(o, &layout)| match alias {
-            Some((ao, ai)) if ao == o => inputs[ai].clone(),
-            _ => Tensor { layout, data: Buffer::from_bytes(bound.output(o as u32).unwrap_or(&[])) },
-        })
-        .collect();
-    let states = def.updates().iter().filter_map(|&i| inputs.get(i).cloned()).collect();
-    Ok(Outcome { outputs, states, micros })
+    let outputs = (0..inst.outputs.len() as u32).map(|o| Buffer::from_bytes(bound.output(o).unwrap_or(&[]))).collect();
+    Ok((outputs, inputs, micros))
 }
 
 /// Runs an op's reference on inputs.

@@ -1,13 +1,13 @@
 //! An op's test suite over one variant: cases × strides × aliasing × tunables × threads.
 
-use super::single::{Outcome, RunError, Tensor, compare, run_reference, run_variant};
+use super::single::{Outcome, RunError, Tensor, compare, run_on, run_reference};
 use super::{Difference, fill};
 use crate::Buffer;
 use crate::ops::{self, Case};
 use crate::plan::Defaults;
 use crate::pool::Pool;
 use crate::variant::{Tunables, Variant};
-use crate::{DType, Layout};
+use crate::{Backend, DType, Layout};
 
 /// What a suite found.
 #[derive(Debug, Default)]
@@ -48,17 +48,30 @@ const STRIDES: [Strides; 4] = [Strides::Contiguous, Strides::Padded, Strides::Tr
 /// Runs the op's whole suite over one variant, on pools of the given sizes. Results must stay within the variant's
 /// tolerance and be the same bits for every number of threads.
 pub fn suite(variant: &dyn Variant, threads: &[usize], seed: u64) -> SuiteReport {
+    suite_on(variant.spec().backend, variant, threads, seed)
+}
+
+/// As [`suite`], on a backend that the variant serves. On CUDA the pools only say how often each run is repeated: its
+/// results must be the same bits each time.
+pub fn suite_on(backend: Backend, variant: &dyn Variant, threads: &[usize], seed: u64) -> SuiteReport {
     let mut pools: Vec<Pool> = threads.iter().map(|&t| Pool::new(t)).collect();
     let mut report = SuiteReport::default();
     for (i, case) in ops::def(variant.spec().op).cases().iter().enumerate() {
         for strides in STRIDES {
-            one_case(variant, case, strides, seed ^ (i as u64) << 20, &mut pools, &mut report);
+            one_case((backend, variant), case, strides, seed ^ (i as u64) << 20, &mut pools, &mut report);
         }
     }
     report
 }
 
-fn one_case(v: &dyn Variant, case: &Case, strides: Strides, seed: u64, pools: &mut [Pool], report: &mut SuiteReport) {
+fn one_case(
+    (backend, v): (Backend, &dyn Variant),
+    case: &Case,
+    strides: Strides,
+    seed: u64,
+    pools: &mut [Pool],
+    report: &mut SuiteReport,
+) {
     let spec = v.spec();
     let def = ops::def(spec.op);
     let inputs: Vec<Tensor> = case
@@ -92,7 +105,7 @@ fn one_case(v: &dyn Variant, case: &Case, strides: Strides, seed: u64, pools: &m
             for pool in pools.iter_mut() {
                 let what =
                     format!("{} {strides:?} alias {alias:?} {:?} threads {}", case.name, tunables, pool.threads());
-                match run_variant(pool, v, &tunables, case.params, &inputs, alias, &Defaults) {
+                match run_on(backend, pool, v, &tunables, case.params, &inputs, alias, &Defaults) {
                     Err(RunError::Unsupported(why)) => {
                         if !report.declined.contains(&why.0) {
                             report.declined.push(why.0);

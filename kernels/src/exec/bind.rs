@@ -1,9 +1,9 @@
 //! From views to addresses.
 
 use crate::graph::StorageKind;
-use crate::plan::Plan;
+use crate::plan::{Plan, StepKernel};
 use crate::{Buffer, TensorPtr};
-use crate::{Packing, ops};
+use crate::{Kernel, Packing, ops};
 
 /// Says where the memory that the caller owns lies.
 pub trait Bindings {
@@ -33,6 +33,9 @@ pub enum BindError {
         /// Bytes needed.
         need: usize,
     },
+    /// A step that workers cannot run.
+    #[error("step {0} runs on a GPU, not on a worker pool")]
+    NotCpu(usize),
 }
 
 /// A plan's calls with addresses, its arena and scratch. Good for as long as what it was bound to stays where it is.
@@ -48,6 +51,7 @@ pub struct Bound {
 unsafe impl Send for Bound {}
 
 pub(super) struct BoundCall {
+    pub kernel: &'static dyn Kernel,
     pub inputs: Vec<TensorPtr>,
     pub outputs: Vec<TensorPtr>,
     pub shared: Option<TensorPtr>,
@@ -113,9 +117,11 @@ impl Bound {
             Ok(TensorPtr { ptr: unsafe { base.add(value.offset) }, layout: value.layout })
         };
         let mut calls = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
+        for (number, step) in plan.steps.iter().enumerate() {
+            let StepKernel::Cpu(kernel) = step.kernel else { return Err(BindError::NotCpu(number)) };
             debug_assert!(step.inputs.len() <= ops::def(step.inst.op).inputs().len());
             calls.push(BoundCall {
+                kernel,
                 inputs: step.inputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
                 outputs: step.outputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
                 shared: step.shared.map(address).transpose()?,

@@ -66,7 +66,7 @@ pub fn run(
                     // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked
                     // that every view lies in live memory, and the scheduler put a barrier between steps that touch
                     // the same bytes.
-                    unsafe { step.kernel.run(&mut c) };
+                    unsafe { call.kernel.run(&mut c) };
                 }
             }
             if let Some(t) = &mut track {

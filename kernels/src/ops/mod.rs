@@ -83,9 +83,9 @@ pub fn variants(op: Op) -> &'static [&'static dyn Variant] {
     def(op).variants()
 }
 
-/// A variant by name.
+/// A variant by name: a kernel of the backend, or a lowering.
 pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Variant> {
-    variants(op).iter().copied().find(|v| v.spec().backend == backend && v.spec().name == name)
+    variants(op).iter().copied().find(|v| v.serves(backend) && v.spec().name == name)
 }
 
 pub mod attention;

@@ -1,8 +1,8 @@
 //! From nodes to steps: choosing variants, opening lowerings, inserting conversions.
 
-use super::{NodeIx, PlanError, PlanNode, Step, conversion_node};
+use super::{NodeIx, PlanError, PlanNode, Step, StepKernel, conversion_node};
 use crate::graph::{Graph, GraphBuilder, Node, Storage, StorageId, StorageKind, Value, ValueId};
-use crate::variant::{Body, Form, Instance, Kernel, Packing, Reason, Tunables, Variant};
+use crate::variant::{Body, Form, Instance, Packing, Reason, Tunables, Variant};
 use crate::{Backend, Layout, Op, Params, ops};
 use std::collections::HashMap;
 
@@ -104,7 +104,8 @@ impl Lowerer<'_> {
             conversion,
         });
         match variant.body() {
-            Body::Kernel(kernel) => self.kernel(&node, ix, kernel, &inst, tunables, depth)?,
+            Body::Kernel(kernel) => self.kernel(&node, ix, StepKernel::Cpu(kernel), &inst, tunables, depth)?,
+            Body::Cuda(kernel) => self.kernel(&node, ix, StepKernel::Cuda(kernel), &inst, tunables, depth)?,
             Body::Lowering(lowering) => {
                 let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name, tunables);
                 lowering.lower(&inst, &node.inputs, &node.outputs, &mut b);
@@ -170,7 +171,7 @@ impl Lowerer<'_> {
         let mut reasons = String::new();
         let mut legal = None;
         for &v in ops::variants(node.op) {
-            if v.spec().backend != backend {
+            if !v.serves(backend) {
                 continue;
             }
             match self.legal(v, node, inst) {
@@ -191,17 +192,16 @@ impl Lowerer<'_> {
     /// Whether a variant may serve a node: its own word, and that a weight to be packed is whole.
     fn legal(&self, v: &dyn Variant, node: &Node, inst: &Instance) -> Result<(), Reason> {
         v.supports(inst)?;
-        if let Body::Kernel(k) = v.body() {
-            for (i, &value) in node.inputs.iter().enumerate() {
-                if matches!(k.form(inst, i), Form::Packed(_)) {
-                    let val = self.out.graph.value(value);
-                    let storage = self.out.graph.storage(value);
-                    let whole = matches!(storage.kind, StorageKind::Weight(_))
-                        && val.offset == 0
-                        && val.layout.span() == storage.bytes
-                        && val.layout.is_contiguous();
-                    Reason::unless(whole, || format!("input {i} is no whole weight, so it cannot be packed"))?;
-                }
+        let body = v.body();
+        for (i, &value) in node.inputs.iter().enumerate() {
+            if matches!(body.form(inst, i), Form::Packed(_)) {
+                let val = self.out.graph.value(value);
+                let storage = self.out.graph.storage(value);
+                let whole = matches!(storage.kind, StorageKind::Weight(_))
+                    && val.offset == 0
+                    && val.layout.span() == storage.bytes
+                    && val.layout.is_contiguous();
+                Reason::unless(whole, || format!("input {i} is no whole weight, so it cannot be packed"))?;
             }
         }
         Ok(())
@@ -211,7 +211,7 @@ impl Lowerer<'_> {
         &mut self,
         node: &Node,
         ix: NodeIx,
-        kernel: &'static dyn Kernel,
+        kernel: StepKernel,
         inst: &Instance,
         tunables: Tunables,
         depth: usize,
@@ -227,15 +227,22 @@ impl Lowerer<'_> {
             0 => None,
             bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
         };
-        let useful = kernel.max_threads(&inst, &tunables).max(1);
+        let (useful, phases, scratch) = match kernel {
+            StepKernel::Cpu(k) => (
+                k.max_threads(&inst, &tunables).max(1),
+                k.phases(&inst, &tunables).max(1),
+                k.scratch(&inst, &tunables),
+            ),
+            StepKernel::Cuda(_) => (1, 1, 0),
+        };
         self.out.steps.push(Step {
             node: ix,
             kernel,
             threads: useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1),
             first_worker: 0,
-            phases: kernel.phases(&inst, &tunables).max(1),
+            phases,
             barrier: false,
-            scratch: kernel.scratch(&inst, &tunables),
+            scratch,
             shared,
             inst,
             tunables,

@@ -13,7 +13,8 @@ mod schedule;
 pub use lower::{Chooser, Chosen, Defaults};
 
 use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
-use crate::variant::{Instance, Kernel, Tunables, Variant};
+use crate::cuda::CudaKernel;
+use crate::variant::{Form, Instance, Kernel, Tunables, Variant};
 use crate::{Backend, Cost, Op};
 
 /// Index of a [`PlanNode`].
@@ -53,12 +54,38 @@ impl PlanNode {
     }
 }
 
+/// The code of a step.
+#[derive(Clone, Copy)]
+pub enum StepKernel {
+    /// Run by the workers of a pool ([`crate::exec`]).
+    Cpu(&'static dyn Kernel),
+    /// Launched on a GPU ([`crate::cuda`]).
+    Cuda(&'static dyn CudaKernel),
+}
+
+impl StepKernel {
+    fn form(&self, inst: &Instance, index: usize) -> Form {
+        match self {
+            StepKernel::Cpu(k) => k.form(inst, index),
+            StepKernel::Cuda(k) => k.form(inst, index),
+        }
+    }
+
+    /// Scratch that all of the step shares.
+    fn shared_scratch(&self, inst: &Instance, tunables: &Tunables) -> usize {
+        match self {
+            StepKernel::Cpu(k) => k.shared_scratch(inst, tunables),
+            StepKernel::Cuda(k) => k.scratch(inst, tunables),
+        }
+    }
+}
+
 /// A kernel call of the plan.
 pub struct Step {
     /// Which node it serves.
     pub node: NodeIx,
     /// What runs.
-    pub kernel: &'static dyn Kernel,
+    pub kernel: StepKernel,
     /// Shapes as the kernel sees them, after conversions.
     pub inst: Instance,
     /// Values of the tunables.

@@ -8,6 +8,7 @@ mod tunable;
 
 pub use tunable::{Tunable, Tunables};
 
+use crate::cuda::CudaKernel;
 use crate::graph::{GraphBuilder, ValueId};
 use crate::{DType, Layout, Op, Params, TensorPtr};
 use std::fmt;
@@ -100,7 +101,7 @@ pub struct Spec {
     pub name: &'static str,
     /// Raised when speed or result changes: a profile's row for another revision is stale.
     pub revision: u32,
-    /// Where it runs.
+    /// Where it runs; of a lowering, where it is listed ([`Variant::serves`]).
     pub backend: Backend,
     /// One line for the workbench: how it works and when it wins.
     pub summary: &'static str,
@@ -129,14 +130,32 @@ pub trait Variant: Sync {
 
     /// How it computes.
     fn body(&self) -> Body<'_>;
+
+    /// Whether it runs on a backend: kernels on their own, lowerings on every.
+    fn serves(&self, backend: Backend) -> bool {
+        self.spec().backend == backend || matches!(self.body(), Body::Lowering(_))
+    }
 }
 
-/// The two kinds of variant.
+/// The kinds of variant.
 pub enum Body<'a> {
     /// Computes by itself.
     Kernel(&'a dyn Kernel),
-    /// Becomes a graph of simpler ops.
+    /// Computes by itself on an NVIDIA GPU.
+    Cuda(&'a dyn CudaKernel),
+    /// Becomes a graph of simpler ops. Lowerings serve every backend: their parts are chosen for the one at hand.
     Lowering(&'a dyn Lowering),
+}
+
+impl Body<'_> {
+    /// How it wants input `index`: lowerings take every input as it comes.
+    pub fn form(&self, inst: &Instance, index: usize) -> Form {
+        match self {
+            Body::Kernel(k) => k.form(inst, index),
+            Body::Cuda(k) => k.form(inst, index),
+            Body::Lowering(_) => Form::AsIs,
+        }
+    }
 }
 
 /// A variant that computes.

@@ -1,0 +1,231 @@
+//! A plan on a device: addresses, arguments, launches.
+
+use super::device::Function;
+use super::error::Attempt;
+use super::kernel::Arg;
+use super::{CudaError, Device, DeviceBuffer, DeviceSlice};
+use crate::graph::{StorageId, StorageKind};
+use crate::plan::{Plan, StepKernel};
+use crate::{Layout, ValueId};
+use cudarc::driver::{result, sys};
+use std::ffi::c_void;
+
+/// Says where the memory that the caller owns lies on the device: weights, inputs, states.
+pub trait Places {
+    /// The memory of a storage, none if it has none.
+    fn place(&self, kind: StorageKind) -> Option<DeviceSlice>;
+}
+
+/// A plan's launches with addresses, and its arena. Good for as long as what it was bound to stays where it is.
+pub struct Bound {
+    device: Device,
+    arena: DeviceBuffer,
+    steps: Vec<Vec<Ready>>,
+    outputs: Vec<(u32, usize, usize)>,
+}
+
+/// A launch with its arguments.
+struct Ready {
+    function: Function,
+    grid: [u32; 3],
+    block: [u32; 3],
+    /// Arguments side by side, each aligned to 8.
+    words: Vec<u64>,
+    /// Where each argument starts, in words.
+    starts: Vec<usize>,
+}
+
+impl Bound {
+    /// Compiles the plan's kernels and gives every view its address. The arena starts as zeros.
+    ///
+    /// # Errors
+    /// If a step is not for CUDA, a kernel does not compile, or memory is missing.
+    ///
+    /// # Safety
+    /// What `to` names stays live on the device for as long as the result is used, and nobody else writes it while the
+    /// plan runs.
+    pub unsafe fn new(device: &Device, plan: &Plan, to: &dyn Places) -> Result<Bound, CudaError> {
+        let arena = DeviceBuffer::zeroed(device, plan.arena_bytes)?;
+        let mut outputs = Vec::new();
+        let mut bases = Vec::with_capacity(plan.graph.storages.len());
+        for (i, s) in plan.graph.storages.iter().enumerate() {
+            bases.push(match s.kind {
+                StorageKind::Temp | StorageKind::Output(_) => {
+                    let at = plan.arena_offset(StorageId(i as u32)).unwrap_or(0);
+                    if let StorageKind::Output(id) = s.kind {
+                        outputs.push((id, at, s.bytes));
+                    }
+                    Some(DeviceSlice { address: arena.slice().address + at as u64, len: s.bytes })
+                }
+                kind => to.place(kind),
+            });
+        }
+        let address = |v: ValueId| -> Result<(u64, Layout), CudaError> {
+            let value = plan.graph.value(v);
+            let kind = plan.graph.storage(v).kind;
+            let need = value.offset + value.layout.span();
+            match bases[value.storage.0 as usize] {
+                Some(base) if need <= base.len => Ok((base.address + value.offset as u64, value.layout)),
+                base => Err(CudaError::Unbound { kind, have: base.map_or(0, |b| b.len), need }),
+            }
+        };
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for (number, step) in plan.steps.iter().enumerate() {
+            let StepKernel::Cuda(kernel) = step.kernel else {
+                return Err(CudaError::NotCuda { step: number });
+            };
+            let unit = kernel.unit(&step.inst, &step.tunables);
+            let mut ready = Vec::new();
+            for launch in kernel.launches(&step.inst, &step.tunables).into_iter().filter(|l| !l.is_empty()) {
+                let mut r = Ready {
+                    function: device.function(&unit, launch.entry)?,
+                    grid: launch.grid.map(|n| n as u32),
+                    block: launch.block.map(|n| n as u32),
+                    words: Vec::new(),
+                    starts: Vec::new(),
+                };
+                for arg in &launch.args {
+                    r.starts.push(r.words.len());
+                    match arg {
+                        Arg::Input(i) => push_tensor(&mut r.words, address(step.inputs[*i])?),
+                        Arg::Output(i) => push_tensor(&mut r.words, address(step.outputs[*i])?),
+                        Arg::Scratch => r.words.push(step.shared.map(address).transpose()?.map_or(0, |(a, _)| a)),
+                        Arg::I32(v) => r.words.push(u64::from(*v as u32)),
+                        Arg::F32(v) => r.words.push(u64::from(v.to_bits())),
+                        Arg::Floats(v) => r.words.extend(v.chunks(2).map(pair)),
+                    }
+                }
+                ready.push(r);
+            }
+            steps.push(ready);
+        }
+        Ok(Bound { device: device.clone(), arena, steps, outputs })
+    }
+
+    /// The device that it is bound to.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// An output's bytes after a run.
+    ///
+    /// # Errors
+    /// The driver's, also of the run.
+    pub fn output(&self, id: u32) -> Result<Option<Vec<u8>>, CudaError> {
+        let Some(&(_, at, len)) = self.outputs.iter().find(|o| o.0 == id) else { return Ok(None) };
+        let mut bytes = vec![0; len];
+        self.arena.read(at, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Where an output lies, for what goes on on the device.
+    pub fn output_place(&self, id: u32) -> Option<DeviceSlice> {
+        let &(_, at, len) = self.outputs.iter().find(|o| o.0 == id)?;
+        Some(DeviceSlice { address: self.arena.slice().address + at as u64, len })
+    }
+
+    /// Launches a step.
+    pub(super) fn launch(&self, step: usize) -> Result<(), CudaError> {
+        for r in &self.steps[step] {
+            let mut params: Vec<*mut c_void> =
+                r.starts.iter().map(|&at| r.words[at..].as_ptr().cast_mut().cast()).collect();
+            let ([gx, gy, gz], [bx, by, bz]) = (r.grid, r.block);
+            // SAFETY: the arguments are those that the kernel declares, as the launch list says; their addresses were
+            // checked in `new`, whose caller keeps the memory; the driver copies arguments before it returns.
+            unsafe {
+                result::launch_kernel(
+                    r.function.0,
+                    (gx, gy, gz),
+                    (bx, by, bz),
+                    0,
+                    self.device.stream(),
+                    &mut params,
+                )
+            }
+            .attempt("launching a kernel")?;
+        }
+        Ok(())
+    }
+}
+
+/// `Tensor` of the prelude: address, four ints, four strides.
+fn push_tensor(words: &mut Vec<u64>, (address, layout): (u64, Layout)) {
+    words.push(address);
+    words.extend(layout.ne.chunks(2).map(|n| n[0] as u64 | (n[1] as u64) << 32));
+    words.extend(layout.nb.map(|n| n as u64));
+}
+
+fn pair(v: &[f32]) -> u64 {
+    u64::from(v[0].to_bits()) | u64::from(v.get(1).map_or(0, |f| f.to_bits())) << 32
+}
+
+/// Time of each step of a run, from an event before it to one after it: attributed time, which leaves the launch gaps
+/// out and is more than the steps take in a graph.
+pub struct StepTimes {
+    events: Vec<sys::CUevent>,
+    device: Device,
+}
+
+impl StepTimes {
+    /// Room for so many steps.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn new(device: &Device, steps: usize) -> Result<StepTimes, CudaError> {
+        device.enter()?;
+        let mut t = StepTimes { events: Vec::with_capacity(steps + 1), device: device.clone() };
+        for _ in 0..=steps {
+            let flags = sys::CUevent_flags::CU_EVENT_DEFAULT;
+            t.events.push(result::event::create(flags).attempt("making an event")?);
+        }
+        Ok(t)
+    }
+
+    fn record(&self, at: usize) -> Result<(), CudaError> {
+        // SAFETY: event and stream live as long as `self`.
+        unsafe { result::event::record(self.events[at], self.device.stream()) }.attempt("recording an event")
+    }
+
+    /// Microseconds of each of the first `steps` steps; waits for the run.
+    ///
+    /// # Errors
+    /// The driver's, also of the run.
+    pub fn micros(&self, steps: usize) -> Result<Vec<f64>, CudaError> {
+        self.device.synchronize()?;
+        let pair = |w: &[sys::CUevent]| {
+            // SAFETY: both were recorded in the run before, which is done.
+            unsafe { result::event::elapsed(w[0], w[1]) }.attempt("reading an event").map(|ms| f64::from(ms) * 1e3)
+        };
+        self.events[..=steps].windows(2).map(pair).collect()
+    }
+}
+
+impl Drop for StepTimes {
+    fn drop(&mut self) {
+        for &e in &self.events {
+            // SAFETY: each is destroyed once; the driver waits for its use.
+            let _ = unsafe { result::event::destroy(e) };
+        }
+    }
+}
+
+/// Launches steps `range`; does not wait. With `times` there is an event before the first and after each.
+///
+/// # Errors
+/// The driver's.
+///
+/// # Panics
+/// If `times` has room for fewer steps.
+pub fn run(bound: &mut Bound, range: std::ops::Range<usize>, times: Option<&StepTimes>) -> Result<(), CudaError> {
+    bound.device.enter()?;
+    if let Some(t) = times {
+        t.record(0)?;
+    }
+    for (n, step) in range.enumerate() {
+        bound.launch(step)?;
+        if let Some(t) = times {
+            t.record(n + 1)?;
+        }
+    }
+    Ok(())
+}
