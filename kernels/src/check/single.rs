@@ -2,8 +2,8 @@
 
 use super::on_device::on_device;
 use super::{Difference, difference};
-use crate::cuda::{CudaError, Device};
 use crate::Buffer;
+use crate::cuda::{CudaError, Device};
 use crate::exec::{BindError, Bindings, Bound, run};
 use crate::graph::{Graph, StorageKind, ValueId};
 use crate::plan::{Chooser, Chosen, Plan, PlanError};

@@ -54,8 +54,8 @@ impl DeviceInfo {
 
     fn of(ordinal: i32) -> Result<(DeviceInfo, sys::CUdevice), CudaError> {
         use sys::CUdevice_attribute::{
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
         };
         let device = result::device::get(ordinal).attempt("finding a device")?;
         let name = result::device::get_name(device).attempt("reading a device's name")?;

@@ -20,7 +20,9 @@ pub enum CudaError {
         count: usize,
     },
     /// The compiler's library cannot be loaded.
-    #[error("no NVRTC (looked for {0}): install the CUDA toolkit or the package nvidia-cuda-nvrtc, or set DELTASCOPE_NVRTC")]
+    #[error(
+        "no NVRTC (looked for {0}): install the CUDA toolkit or the package nvidia-cuda-nvrtc, or set DELTASCOPE_NVRTC"
+    )]
     NoNvrtc(String),
     /// The compiler is older or newer than the device.
     #[error("NVRTC {nvrtc} does not compile for compute capability {}.{} (it knows {known})", capability.0, capability.1)]

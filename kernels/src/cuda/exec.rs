@@ -133,14 +133,7 @@ impl Bound {
             // SAFETY: the arguments are those that the kernel declares, as the launch list says; their addresses were
             // checked in `new`, whose caller keeps the memory; the driver copies arguments before it returns.
             unsafe {
-                result::launch_kernel(
-                    r.function.0,
-                    (gx, gy, gz),
-                    (bx, by, bz),
-                    0,
-                    self.device.stream(),
-                    &mut params,
-                )
+                result::launch_kernel(r.function.0, (gx, gy, gz), (bx, by, bz), 0, self.device.stream(), &mut params)
             }
             .attempt("launching a kernel")?;
         }

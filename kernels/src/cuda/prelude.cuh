@@ -76,10 +76,10 @@ DEVICE float silu(float x) {
     return x / (1.0f + expf(-x));
 }
 
-// Sums over LANES neighbouring lanes, in a fixed order; every lane gets the sum.
-template <int LANES = 32> DEVICE float warp_sum(float v) {
+// Sums over WIDTH neighbouring lanes, in a fixed order; every lane gets the sum.
+template <int WIDTH = 32> DEVICE float warp_sum(float v) {
 #pragma unroll
-    for (int d = LANES / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL, v, d);
+    for (int d = WIDTH / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL, v, d);
     return v;
 }
 

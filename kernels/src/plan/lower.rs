@@ -228,11 +228,9 @@ impl Lowerer<'_> {
             bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
         };
         let (useful, phases, scratch) = match kernel {
-            StepKernel::Cpu(k) => (
-                k.max_threads(&inst, &tunables).max(1),
-                k.phases(&inst, &tunables).max(1),
-                k.scratch(&inst, &tunables),
-            ),
+            StepKernel::Cpu(k) => {
+                (k.max_threads(&inst, &tunables).max(1), k.phases(&inst, &tunables).max(1), k.scratch(&inst, &tunables))
+            }
             StepKernel::Cuda(_) => (1, 1, 0),
         };
         self.out.steps.push(Step {

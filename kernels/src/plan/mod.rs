@@ -12,8 +12,8 @@ mod schedule;
 
 pub use lower::{Chooser, Chosen, Defaults};
 
-use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
 use crate::cuda::CudaKernel;
+use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
 use crate::variant::{Form, Instance, Kernel, Tunables, Variant};
 use crate::{Backend, Cost, Op};
 

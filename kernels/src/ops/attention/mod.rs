@@ -5,6 +5,7 @@
 //! (a negative position) gets zeros; a position beyond the cache sees all of it.
 
 mod cells;
+mod cuda;
 mod flash;
 mod geometry;
 mod reference;
@@ -19,7 +20,7 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct Attention;
 
 static REFERENCE: Reference = Reference::new(Op::Attention, &Attention);
-static VARIANTS: &[&dyn Variant] = &[&flash::FLASH, &unfused::UNFUSED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::SPLIT, &flash::FLASH, &unfused::UNFUSED, &REFERENCE];
 
 /// Indices of the inputs.
 const Q: usize = 0;

@@ -3,11 +3,13 @@
 
 mod by_element;
 mod by_runs;
+pub(super) mod cuda;
 
 pub use by_element::ByElement;
 pub use by_runs::ByRuns;
 
 use super::{Case, Input, OpDef, Reference, ShapeError};
+use crate::cuda::CudaVariant;
 use crate::math::Level;
 use crate::{Call, DType, Layout, Op, Params, Variant};
 use std::marker::PhantomData;
@@ -26,6 +28,9 @@ pub trait Function: Sync + 'static {
 
     /// Without branches or calls. Mark it `#[inline(always)]`.
     fn vector<L: Level>(a: f32, b: f32) -> f32;
+
+    /// The function of `a` and `b` in CUDA C.
+    const CUDA: &'static str;
 
     /// The registered variants.
     fn variants() -> &'static [&'static dyn Variant];
@@ -117,6 +122,7 @@ macro_rules! arithmetic {
             const OP: Op = Op::$name;
             const INPUTS: &'static [&'static str] = &["a", "b"];
             const TOLERANCE: f32 = 0.0;
+            const CUDA: &'static str = concat!("((a)", stringify!($operator), "(b))");
 
             fn scalar(a: f32, b: f32) -> f32 {
                 a $operator b
@@ -131,7 +137,8 @@ macro_rules! arithmetic {
                 static FAST: ByRuns<$name> = $fast;
                 static NAIVE: $naive<$name> = $naive_new;
                 static REFERENCE: Reference = Reference::new(Op::$name, &Binary::<$name>::DEF);
-                static ALL: &[&dyn Variant] = &[&FAST, &NAIVE, &REFERENCE];
+                static CUDA: CudaVariant = cuda::elements::<$name>();
+                static ALL: &[&dyn Variant] = &[&CUDA, &FAST, &NAIVE, &REFERENCE];
                 ALL
             }
         }

@@ -4,6 +4,7 @@
 //! The history's worst bug lived here: a copy that took the by-rows path when only `ne[0]` matched, so that a `cont`
 //! that also reshaped wrote rows to the wrong place. Here shapes are equal by definition; strides are anything.
 
+mod cuda;
 mod reference;
 mod serial;
 mod threaded;
@@ -15,7 +16,7 @@ use crate::{Call, DType, Layout, Op, Params, Variant};
 pub struct Cont;
 
 static REFERENCE: Reference = Reference::new(Op::Cont, &Cont);
-static VARIANTS: &[&dyn Variant] = &[&threaded::THREADED, &serial::SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &threaded::THREADED, &serial::SERIAL, &REFERENCE];
 
 impl OpDef for Cont {
     fn op(&self) -> Op {

@@ -3,6 +3,7 @@
 //! `beta = sigmoid(b)` and `g = a · softplus(a_in + dt)`, where `ba` holds for each key head the b of its value heads
 //! and then their a. `ba [2·Hv, T, S]`, `dt [Hv]`, `a [Hv]` (negative, so g ≤ 0) → `g [Hv, T, S]`, `beta [Hv, T, S]`.
 
+mod cuda;
 mod fused;
 mod reference;
 mod separate;
@@ -15,7 +16,7 @@ use crate::{Call, DType, Layout, Op, Params, Variant};
 pub struct DeltaGates;
 
 static REFERENCE: Reference = Reference::new(Op::DeltaGates, &DeltaGates);
-static VARIANTS: &[&dyn Variant] = &[&fused::FUSED, &separate::SEPARATE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &fused::FUSED, &separate::SEPARATE, &REFERENCE];
 
 impl OpDef for DeltaGates {
     fn op(&self) -> Op {

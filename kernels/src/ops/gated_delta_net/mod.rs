@@ -18,6 +18,7 @@
 //! Value columns of a state are independent of one another given k and q: that is how kernels split a head.
 
 mod chunked;
+mod cuda;
 mod fused_inplace;
 mod fused_recurrent;
 mod lowered_chunked;
@@ -36,6 +37,7 @@ pub struct GatedDeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::GatedDeltaNet, &GatedDeltaNet);
 static VARIANTS: &[&dyn Variant] = &[
+    &cuda::REGISTERS,
     &fused_inplace::FUSED_INPLACE,
     &chunked::CHUNKED,
     &fused_recurrent::FUSED_RECURRENT,

@@ -4,7 +4,8 @@
 mod separate;
 
 use super::Reference;
-use super::binary::{Binary, ByRuns, Function};
+use super::binary::{Binary, ByRuns, Function, cuda};
+use crate::cuda::CudaVariant;
 use crate::math::{self, Level};
 use crate::{Op, Variant};
 
@@ -17,6 +18,7 @@ impl Function for Swiglu {
     const OP: Op = Op::Swiglu;
     const INPUTS: &'static [&'static str] = &["gate", "up"];
     const TOLERANCE: f32 = 3e-7;
+    const CUDA: &'static str = "(silu(a)*(b))";
 
     fn scalar(gate: f32, up: f32) -> f32 {
         gate / (1.0 + (-gate).exp()) * up
@@ -30,7 +32,8 @@ impl Function for Swiglu {
     fn variants() -> &'static [&'static dyn Variant] {
         static FUSED: ByRuns<Swiglu> = ByRuns::blocks("fused");
         static REFERENCE: Reference = Reference::new(Op::Swiglu, &Binary::<Swiglu>::DEF);
-        static ALL: &[&dyn Variant] = &[&FUSED, &separate::SWIGLU, &REFERENCE];
+        static CUDA: CudaVariant = cuda::elements::<Swiglu>();
+        static ALL: &[&dyn Variant] = &[&CUDA, &FUSED, &separate::SWIGLU, &REFERENCE];
         ALL
     }
 }
@@ -39,6 +42,7 @@ impl Function for SigmoidMul {
     const OP: Op = Op::SigmoidMul;
     const INPUTS: &'static [&'static str] = &["x", "gate"];
     const TOLERANCE: f32 = 3e-7;
+    const CUDA: &'static str = "((a)/(1.0f+expf(-(b))))";
 
     fn scalar(x: f32, gate: f32) -> f32 {
         x / (1.0 + (-gate).exp())
@@ -52,7 +56,8 @@ impl Function for SigmoidMul {
     fn variants() -> &'static [&'static dyn Variant] {
         static FUSED: ByRuns<SigmoidMul> = ByRuns::blocks("fused");
         static REFERENCE: Reference = Reference::new(Op::SigmoidMul, &Binary::<SigmoidMul>::DEF);
-        static ALL: &[&dyn Variant] = &[&FUSED, &separate::SIGMOID_MUL, &REFERENCE];
+        static CUDA: CudaVariant = cuda::elements::<SigmoidMul>();
+        static ALL: &[&dyn Variant] = &[&CUDA, &FUSED, &separate::SIGMOID_MUL, &REFERENCE];
         ALL
     }
 }

@@ -1,5 +1,6 @@
 //! `get_rows`: rows of a table of any type by index, widened to F32: token embeddings, and chosen experts' weights.
 
+mod cuda;
 mod rows;
 
 use super::mul_mat::{check_weight, weight_row};
@@ -13,7 +14,7 @@ pub struct GetRows;
 static REFERENCE: Reference = Reference::new(Op::GetRows, &GetRows);
 static THREADED: Rows = Rows::threaded();
 static SERIAL: Rows = Rows::serial();
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::BLOCK_ROW, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for GetRows {
     fn op(&self) -> Op {

@@ -1,6 +1,7 @@
 //! Mixture of experts: `moe_topk` chooses, `moe_up_gate` and `moe_down` are the two halves of the chosen experts'
 //! feed-forward, `moe_ffn` is all of it with the shared expert.
 
+mod cuda;
 mod down;
 mod ffn;
 mod topk;

@@ -1,6 +1,7 @@
 //! `moe_topk`: the k most probable experts of each token and their weights, which sum to 1. Logits `[experts, T]`; ids
 //! and weights `[k, T]`.
 
+use super::cuda;
 use crate::graph::{GraphBuilder, ValueId};
 use crate::math::Level;
 use crate::ops::by_rows::{ByRows, RowOp};
@@ -30,7 +31,7 @@ static SEPARATE: Separate = Separate(Spec {
     tolerance: 1e-5,
 });
 static REFERENCE: Reference = Reference::new(Op::MoeTopk, &MoeTopk);
-static VARIANTS: &[&dyn Variant] = &[&FUSED, &SEPARATE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::TOPK, &FUSED, &SEPARATE, &REFERENCE];
 
 impl OpDef for MoeTopk {
     fn op(&self) -> Op {

@@ -1,6 +1,7 @@
 //! `mul_mat`: `W x`, the weight `[K, N, b2, b3]` of any type, activations `[K, T, B2, B3]`; planes of the weight are
 //! shared by `B2 / b2` and `B3 / b3` neighbouring planes of activations, as key heads are by query heads.
 
+mod cuda;
 mod dense;
 mod reference;
 
@@ -19,7 +20,7 @@ static GEMM_ROWS8: Dense<GemmRows8> = Dense::new();
 static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
 static DEQUANT: Dense<Dequant> = Dense::new();
-static VARIANTS: &[&dyn Variant] = &[&ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MulMat {
     fn op(&self) -> Op {

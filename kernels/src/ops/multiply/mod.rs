@@ -4,6 +4,7 @@
 //! products. The ways that read int8 give the same bits as one another, whatever is taken at a time.
 
 mod columns;
+pub(super) mod cuda;
 mod dequant;
 mod dot;
 mod experts;

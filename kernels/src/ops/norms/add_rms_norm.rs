@@ -1,6 +1,6 @@
 //! `add_rms_norm`: the residual `sum = a + b` and `rms_norm(sum) * w`, two outputs.
 
-use super::{check_weight, eps, reference_scale, row, scale_row, separate};
+use super::{check_weight, cuda, eps, reference_scale, row, scale_row, separate};
 use crate::math::{Lanes, Level, sum_squares};
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +13,7 @@ pub struct AddRmsNorm;
 static FUSED: ByRows<AddRmsNorm> =
     ByRows::threaded("fused", "sum and norm while the row is in cache, rows split over the threads");
 static REFERENCE: Reference = Reference::new(Op::AddRmsNorm, &AddRmsNorm);
-static VARIANTS: &[&dyn Variant] = &[&FUSED, &separate::ADD_RMS_NORM, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ADD_RMS_NORM, &FUSED, &separate::ADD_RMS_NORM, &REFERENCE];
 
 impl OpDef for AddRmsNorm {
     fn op(&self) -> Op {

@@ -1,6 +1,6 @@
 //! `gated_norm`: `rms_norm(x) * w * silu(z)`, on the heads that the delta rule gives.
 
-use super::{check_weight, eps, reference_scale, row, scale_row, separate};
+use super::{check_weight, cuda, eps, reference_scale, row, scale_row, separate};
 use crate::math::{Level, silu, sum_squares};
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +13,7 @@ pub struct GatedNorm;
 static FUSED: ByRows<GatedNorm> =
     ByRows::threaded("fused", "norm, weight and gate while the row is in cache, rows split over the threads");
 static REFERENCE: Reference = Reference::new(Op::GatedNorm, &GatedNorm);
-static VARIANTS: &[&dyn Variant] = &[&FUSED, &separate::GATED_NORM, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::GATED_NORM, &FUSED, &separate::GATED_NORM, &REFERENCE];
 
 impl OpDef for GatedNorm {
     fn op(&self) -> Op {

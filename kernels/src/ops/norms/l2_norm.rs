@@ -1,6 +1,6 @@
 //! `l2_norm`: `x / sqrt(Σ x² + ε)`, of queries and keys before the delta rule.
 
-use super::{eps, reference_scale, row, scale_row};
+use super::{cuda, eps, reference_scale, row, scale_row};
 use crate::math::{Level, sum_squares};
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +13,7 @@ pub struct L2Norm;
 static THREADED: ByRows<L2Norm> = ByRows::threaded("threaded", "rows split over the threads, in vectors");
 static SERIAL: ByRows<L2Norm> = ByRows::serial();
 static REFERENCE: Reference = Reference::new(Op::L2Norm, &L2Norm);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::L2_NORM, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for L2Norm {
     fn op(&self) -> Op {

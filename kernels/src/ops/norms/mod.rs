@@ -1,6 +1,7 @@
 //! Norms along dimension 0: `l2_norm`, `rms_norm`, `add_rms_norm`, `gated_norm`.
 
 mod add_rms_norm;
+mod cuda;
 mod gated_norm;
 mod l2_norm;
 mod rms_norm;

@@ -1,6 +1,6 @@
 //! `rms_norm`: `x / sqrt(mean x² + ε)`, times a weight if there is one.
 
-use super::{check_weight, eps, reference_scale, row, scale_row, separate};
+use super::{check_weight, cuda, eps, reference_scale, row, scale_row, separate};
 use crate::math::{Level, sum_squares};
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -12,7 +12,7 @@ pub struct RmsNorm;
 
 static FUSED: ByRows<RmsNorm> = ByRows::threaded("fused", "norm and weight in one pass, rows split over the threads");
 static REFERENCE: Reference = Reference::new(Op::RmsNorm, &RmsNorm);
-static VARIANTS: &[&dyn Variant] = &[&FUSED, &separate::RMS_NORM, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::RMS_NORM, &FUSED, &separate::RMS_NORM, &REFERENCE];
 
 impl OpDef for RmsNorm {
     fn op(&self) -> Op {

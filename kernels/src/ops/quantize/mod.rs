@@ -1,6 +1,7 @@
 //! `quantize`: activations as int8 blocks, for the weights that are multiplied so. The planner puts it before them.
 
 mod blocks;
+mod cuda;
 
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::quant::quantize_row;
@@ -13,7 +14,7 @@ pub struct Quantize;
 static REFERENCE: Reference = Reference::new(Op::Quantize, &Quantize);
 static THREADED: Blocks = Blocks::threaded();
 static SERIAL: Blocks = Blocks::serial();
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::WARP_BLOCK, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for Quantize {
     fn op(&self) -> Op {

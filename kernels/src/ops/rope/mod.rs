@@ -2,6 +2,7 @@
 //! `pos · base^(-2i/n_rot)`; dimensions from `n_rot` on pass.
 
 mod angles;
+mod cuda;
 mod reference;
 mod serial;
 mod threaded;
@@ -13,7 +14,7 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct Rope;
 
 static REFERENCE: Reference = Reference::new(Op::Rope, &Rope);
-static VARIANTS: &[&dyn Variant] = &[&threaded::THREADED, &serial::SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::PAIRS_OF_ROW, &threaded::THREADED, &serial::SERIAL, &REFERENCE];
 
 impl OpDef for Rope {
     fn op(&self) -> Op {

@@ -1,6 +1,7 @@
 //! `scale`: `x * factor`. In this model's first port a state of 548k elements in one row went through it each token.
 
 mod blocked;
+mod cuda;
 mod reference;
 mod rows;
 mod serial;
@@ -12,7 +13,7 @@ use crate::{Call, Layout, Op, Params, Variant};
 pub struct Scale;
 
 static REFERENCE: Reference = Reference::new(Op::Scale, &Scale);
-static VARIANTS: &[&dyn Variant] = &[&blocked::BLOCKED, &rows::ROWS, &serial::SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &blocked::BLOCKED, &rows::ROWS, &serial::SERIAL, &REFERENCE];
 
 impl OpDef for Scale {
     fn op(&self) -> Op {

@@ -3,6 +3,7 @@
 //!
 //! A position outside the cache writes nothing: positions come from the run, and no number may write out of bounds.
 
+mod cuda;
 mod reference;
 mod serial;
 mod threaded;
@@ -14,7 +15,7 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct SetRows;
 
 static REFERENCE: Reference = Reference::new(Op::SetRows, &SetRows);
-static VARIANTS: &[&dyn Variant] = &[&threaded::THREADED, &serial::SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::BLOCK_ROW, &threaded::THREADED, &serial::SERIAL, &REFERENCE];
 
 /// The input that is written.
 const CACHE: usize = 2;

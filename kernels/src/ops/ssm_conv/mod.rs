@@ -8,6 +8,7 @@
 //! | y | `[C, T, S]` | through silu if asked |
 
 mod concat_first;
+mod cuda;
 mod direct;
 mod from_state;
 mod fused_silu;
@@ -22,8 +23,14 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct SsmConv;
 
 static REFERENCE: Reference = Reference::new(Op::SsmConv, &SsmConv);
-static VARIANTS: &[&dyn Variant] =
-    &[&fused_silu::FUSED_SILU, &direct::DIRECT, &from_state::FROM_STATE, &concat_first::CONCAT_FIRST, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[
+    &cuda::CHANNELS,
+    &fused_silu::FUSED_SILU,
+    &direct::DIRECT,
+    &from_state::FROM_STATE,
+    &concat_first::CONCAT_FIRST,
+    &REFERENCE,
+];
 
 /// Numbers of input tensors.
 const X: usize = 0;

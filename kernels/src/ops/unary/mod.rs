@@ -2,10 +2,12 @@
 //!
 //! A function is its scalar and its vector form; the definition and the variants are shared.
 
+pub(super) mod cuda;
 mod serial;
 mod threaded;
 
 use super::{Case, Input, OpDef, Reference, ShapeError};
+use crate::cuda::CudaVariant;
 use crate::math::{self, Level};
 use crate::{Call, DType, Layout, Op, Params, TensorPtr, Variant};
 use std::marker::PhantomData;
@@ -22,6 +24,9 @@ pub trait Function: Sync + 'static {
 
     /// Without branches or calls. Mark it `#[inline(always)]`.
     fn vector<L: Level>(x: f32) -> f32;
+
+    /// The function of `x` in CUDA C.
+    const CUDA: &'static str;
 
     /// The registered variants.
     fn variants() -> &'static [&'static dyn Variant];
@@ -91,13 +96,14 @@ unsafe fn each_scalar<F: Function>(x: &TensorPtr, y: &TensorPtr) {
 }
 
 macro_rules! functions {
-    ($($(#[doc = $doc:literal])+ $name:ident: $tolerance:literal, $scalar:expr, $vector:expr;)+) => {$(
+    ($($(#[doc = $doc:literal])+ $name:ident: $tolerance:literal, $scalar:expr, $vector:expr, $cuda:literal;)+) => {$(
         $(#[doc = $doc])+
         pub struct $name;
 
         impl Function for $name {
             const OP: Op = Op::$name;
             const TOLERANCE: f32 = $tolerance;
+            const CUDA: &'static str = $cuda;
 
             fn scalar(x: f32) -> f32 {
                 $scalar(x)
@@ -112,7 +118,8 @@ macro_rules! functions {
                 static THREADED: threaded::Threaded<$name> = threaded::Threaded::new();
                 static SERIAL: serial::Serial<$name> = serial::Serial::new();
                 static REFERENCE: Reference = Reference::new(Op::$name, &Unary::<$name>::DEF);
-                static ALL: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+                static CUDA: CudaVariant = cuda::elements::<$name>();
+                static ALL: &[&dyn Variant] = &[&CUDA, &THREADED, &SERIAL, &REFERENCE];
                 ALL
             }
         }
@@ -121,13 +128,13 @@ macro_rules! functions {
 
 functions! {
     /// `-x`.
-    Neg: 0.0, |x: f32| -x, std::ops::Neg::neg;
+    Neg: 0.0, |x: f32| -x, std::ops::Neg::neg, "-(x)";
     /// `e^x`.
-    Exp: 2e-7, f32::exp, math::exp::<L>;
+    Exp: 2e-7, f32::exp, math::exp::<L>, "expf(x)";
     /// `1 / (1 + e^-x)`.
-    Sigmoid: 3e-7, |x: f32| 1.0 / (1.0 + (-x).exp()), math::sigmoid::<L>;
+    Sigmoid: 3e-7, |x: f32| 1.0 / (1.0 + (-x).exp()), math::sigmoid::<L>, "(1.0f/(1.0f+expf(-(x))))";
     /// `x / (1 + e^-x)`.
-    Silu: 3e-7, |x: f32| x / (1.0 + (-x).exp()), math::silu::<L>;
+    Silu: 3e-7, |x: f32| x / (1.0 + (-x).exp()), math::silu::<L>, "silu(x)";
     /// `ln(1 + e^x)`, and `x` above 20, where the two are one number.
-    Softplus: 3e-7, |x: f32| if x > 20.0 { x } else { x.exp().ln_1p() }, math::softplus::<L>;
+    Softplus: 3e-7, |x: f32| if x > 20.0 { x } else { x.exp().ln_1p() }, math::softplus::<L>, "((x)>20.0f?(x):log1pf(expf(x)))";
 }

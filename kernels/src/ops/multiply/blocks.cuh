@@ -1,0 +1,200 @@
+// Weights in blocks, 32 at a time: w = q * scale - min, with a scale and a min for each 16.
+
+struct Chunk {
+    int q[8];  // 32 int8, in order
+    float scale[2], min[2];
+};
+
+// Elements and bytes of a block.
+template <int TYPE> struct Block {
+    static constexpr int LEN = TYPE >= Q2_K && TYPE <= Q6_K || TYPE == IQ4_XS || TYPE == Q8_K ? 256 : 32;
+    static constexpr int BYTES = TYPE == Q4_0 || TYPE == IQ4_NL ? 18 : TYPE == Q4_1 ? 20 : TYPE == Q5_0 ? 22
+        : TYPE == Q5_1 ? 24 : TYPE == Q8_0 ? 34 : TYPE == Q2_K ? 84 : TYPE == Q3_K ? 110 : TYPE == Q4_K ? 144
+        : TYPE == Q5_K ? 176 : TYPE == Q6_K ? 210 : TYPE == IQ4_XS ? 136 : TYPE == Q8_K ? 292 : 40;
+    // Chunks of a block.
+    static constexpr int CHUNKS = LEN / 32;
+};
+
+// Four bytes at an address of which only evenness is known, unless ALIGNED.
+template <bool ALIGNED> DEVICE u32 load4(const u8* p) {
+    if constexpr (ALIGNED) return *(const u32*)p;
+    else return *(const u16*)p | (u32) * (const u16*)(p + 2) << 16;
+}
+
+DEVICE float half_at(const u8* p) {
+    return half_to_float(*(const u16*)p);
+}
+
+// Subtracts n from each byte of v, which is below 128 in each.
+DEVICE u32 minus(u32 v, u32 n) {
+    return __vsub4(v, n * 0x01010101u);
+}
+
+// Four nibbles to four levels of the IQ4 types.
+DEVICE u32 levels(u32 nibbles) {
+    const u32 low0 = 0xbfad9881u, low1 = 0xf6eaddcfu, high0 = 0x26190d01u, high1 = 0x71594535u;
+    u32 select = (nibbles & 0x7) | (nibbles >> 4 & 0x70) | (nibbles >> 8 & 0x700) | (nibbles >> 12 & 0x7000);
+    u32 below = __byte_perm(low0, low1, select), above = __byte_perm(high0, high1, select);
+    u32 upper = (nibbles >> 3 & 0x01010101u) * 0xffu;
+    return (above & upper) | (below & ~upper);
+}
+
+// Bit j of `bits` (its lowest four) to bit 4 of byte j.
+DEVICE u32 fifth(u32 bits) {
+    return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
+}
+
+// Chunk c of a block.
+template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
+    constexpr bool A = Block<TYPE>::BYTES % 4 == 0;
+    if constexpr (TYPE == Q8_0) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) w.q[i] = load4<false>(b + 2 + 4 * i);
+        w.scale[0] = w.scale[1] = half_at(b);
+        w.min[0] = w.min[1] = 0.0f;
+    } else if constexpr (Block<TYPE>::LEN == 32) {
+        constexpr bool MINS = TYPE == Q4_1 || TYPE == Q5_1, FIVE = TYPE == Q5_0 || TYPE == Q5_1;
+        constexpr int HIGH = MINS ? 4 : 2, AT = HIGH + (FIVE ? 4 : 0);
+        u32 high = FIVE ? load4<A>(b + HIGH) : 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            u32 v = load4<A>(b + AT + 4 * i);
+            u32 lo = v & 0x0f0f0f0fu, hi = v >> 4 & 0x0f0f0f0fu;
+            if constexpr (FIVE) {
+                lo |= fifth(high >> (4 * i));
+                hi |= fifth(high >> (16 + 4 * i));
+            }
+            if constexpr (TYPE == IQ4_NL) lo = levels(lo), hi = levels(hi);
+            if constexpr (TYPE == Q4_0) lo = minus(lo, 8), hi = minus(hi, 8);
+            if constexpr (TYPE == Q5_0) lo = minus(lo, 16), hi = minus(hi, 16);
+            w.q[i] = lo;
+            w.q[i + 4] = hi;
+        }
+        w.scale[0] = w.scale[1] = half_at(b);
+        w.min[0] = w.min[1] = MINS ? -half_at(b + 2) : 0.0f;
+    } else if constexpr (TYPE == IQ4_XS) {
+        u32 code = (b[4 + c / 2] >> (4 * (c % 2)) & 15) | (*(const u16*)(b + 2) >> (2 * c) & 3) << 4;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            u32 v = load4<A>(b + 8 + 16 * c + 4 * i);
+            w.q[i] = levels(v & 0x0f0f0f0fu);
+            w.q[i + 4] = levels(v >> 4 & 0x0f0f0f0fu);
+        }
+        w.scale[0] = w.scale[1] = half_at(b) * (float)((int)code - 32);
+        w.min[0] = w.min[1] = 0.0f;
+    } else if constexpr (TYPE == Q4_K || TYPE == Q5_K) {
+        const u8* s = b + 4;
+        int scale = c < 4 ? s[c] & 63 : (s[c + 4] & 15) | (s[c - 4] >> 6) << 4;
+        int min = c < 4 ? s[c + 4] & 63 : s[c + 4] >> 4 | (s[c] >> 6) << 4;
+        constexpr int AT = TYPE == Q4_K ? 16 : 48;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            u32 v = load4<A>(b + AT + 32 * (c / 2) + 4 * i) >> (4 * (c % 2)) & 0x0f0f0f0fu;
+            if constexpr (TYPE == Q5_K) v |= (load4<A>(b + 16 + 4 * i) >> c & 0x01010101u) << 4;
+            w.q[i] = v;
+        }
+        w.scale[0] = w.scale[1] = half_at(b) * (float)scale;
+        w.min[0] = w.min[1] = half_at(b + 2) * (float)min;
+    } else if constexpr (TYPE == Q2_K) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            w.q[i] = load4<A>(b + 16 + 32 * (c / 4) + 4 * i) >> (2 * (c % 4)) & 0x03030303u;
+        }
+#pragma unroll
+        for (int g = 0; g < 2; ++g) {
+            w.scale[g] = half_at(b + 80) * (float)(b[2 * c + g] & 15);
+            w.min[g] = half_at(b + 82) * (float)(b[2 * c + g] >> 4);
+        }
+    } else if constexpr (TYPE == Q3_K) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            u32 low = load4<A>(b + 32 + 32 * (c / 4) + 4 * i) >> (2 * (c % 4)) & 0x03030303u;
+            u32 high = (load4<A>(b + 4 * i) >> c & 0x01010101u) << 2;
+            w.q[i] = minus(low | high, 4);
+        }
+#pragma unroll
+        for (int g = 0; g < 2; ++g) {
+            int n = 2 * c + g;
+            int code = (b[96 + n % 8] >> (4 * (n / 8)) & 15) | (b[104 + n % 4] >> (2 * (n / 4)) & 3) << 4;
+            w.scale[g] = half_at(b + 108) * (float)(code - 32);
+            w.min[g] = 0.0f;
+        }
+    } else {
+        static_assert(TYPE == Q6_K, "no block type");
+        int h = c / 4, j = c % 4;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            u32 low = load4<A>(b + 64 * h + 32 * (j % 2) + 4 * i) >> (4 * (j / 2)) & 0x0f0f0f0fu;
+            u32 high = (load4<A>(b + 128 + 32 * h + 4 * i) >> (2 * j) & 0x03030303u) << 4;
+            w.q[i] = minus(low | high, 32);
+        }
+#pragma unroll
+        for (int g = 0; g < 2; ++g) {
+            w.scale[g] = half_at(b + 208) * (float)(i8)b[192 + 2 * c + g];
+            w.min[g] = 0.0f;
+        }
+    }
+}
+
+// 32 activations as int8, with the sums that mins are multiplied by.
+struct Activations {
+    int q[8];
+    float d, sum[2];
+};
+
+// Chunk number c of a row of activations that belong to weights of TYPE.
+template <int TYPE> DEVICE void activations(const u8* row, int c, Activations& x) {
+    if constexpr (Block<TYPE>::LEN == 256) {
+        const u8* b = row + (c / 8) * 292;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x.q[i] = *(const int*)(b + 4 + 32 * (c % 8) + 4 * i);
+        x.d = *(const float*)b;
+        const short* sums = (const short*)(b + 260) + 2 * (c % 8);
+        x.sum[0] = sums[0];
+        x.sum[1] = sums[1];
+    } else {
+        const u8* b = row + c * 40;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x.q[i] = *(const int*)(b + 8 + 4 * i);
+        x.d = *(const float*)b;
+        // A block of 32 has one min.
+        x.sum[0] = *(const int*)(b + 4);
+        x.sum[1] = 0.0f;
+    }
+}
+
+// The product of 32 weights with 32 activations.
+DEVICE float dot(const Chunk& w, const Activations& x) {
+    int lo = 0, hi = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        lo = __dp4a(w.q[i], x.q[i], lo);
+        hi = __dp4a(w.q[i + 4], x.q[i + 4], hi);
+    }
+    float products = w.scale[0] * (float)lo + w.scale[1] * (float)hi;
+    return x.d * (products - w.min[0] * x.sum[0] - w.min[1] * x.sum[1]);
+}
+
+// This lane's part of the product of a row of n weights with a row of activations: chunks, or elements of plain types,
+// `lane`, `lane + WIDTH`, and so on. Plain types have strides nb_w and nb_x.
+template <int TYPE, int WIDTH>
+DEVICE float dot_part(const u8* w, i64 nb_w, const u8* x, i64 nb_x, int n, int lane) {
+    float sum = 0.0f;
+    if constexpr (TYPE <= BF16) {
+#pragma unroll 4
+        for (int i = lane; i < n; i += WIDTH) {
+            sum = fmaf(element<TYPE>(w + i * nb_w), *(const float*)(x + i * nb_x), sum);
+        }
+    } else {
+        constexpr int CHUNKS = Block<TYPE>::CHUNKS;
+#pragma unroll 2
+        for (int c = lane; c < n / 32; c += WIDTH) {
+            Chunk chunk;
+            Activations a;
+            decode<TYPE>(w + (c / CHUNKS) * Block<TYPE>::BYTES, c % CHUNKS, chunk);
+            activations<TYPE>(x, c, a);
+            sum += dot(chunk, a);
+        }
+    }
+    return sum;
+}

@@ -1,0 +1,32 @@
+//! What the products on a GPU share: the source that unpacks blocks, and how many lanes share a row.
+
+use crate::cuda::Macro;
+use crate::quant::activation_for;
+use crate::variant::{Form, Tunable};
+use crate::{DType, Layout};
+
+/// Source: weights unpacked 32 at a time, int8 products by `dp4a`.
+pub(in crate::ops) const BLOCKS: &str = include_str!("blocks.cuh");
+
+/// Warps of a thread block.
+pub(in crate::ops) const WARPS: Tunable =
+    Tunable { name: "warps", doc: "warps a thread block", default: 4, values: &[1, 2, 4, 8] };
+
+/// How weights of a type want their activations.
+pub(in crate::ops) fn activation_form(w: &Layout) -> Form {
+    activation_for(w.dtype).map_or(Form::AsIs, Form::Quantised)
+}
+
+/// Error bound of a product: int8 activations or single precision.
+pub(in crate::ops) const TOLERANCE: f32 = 1.5e-2;
+
+/// Lanes that share a row: a short one leaves some of a warp's lanes for other rows.
+pub(in crate::ops) fn lanes(w: &Layout) -> usize {
+    let pieces = if w.dtype.is_quantised() { w.ne[0] / 32 } else { w.ne[0].div_ceil(4) };
+    pieces.next_power_of_two().clamp(4, 32)
+}
+
+/// A type as the sources name it.
+pub(in crate::ops) fn type_macro(name: &'static str, dtype: DType) -> Macro {
+    (name, dtype.name().to_owned())
+}
