@@ -68,7 +68,7 @@ fn large_logits_neither_overflow_nor_vanish() {
     let mut pool = Pool::new(2);
     let given = inputs(DType::F32, [32, 4, 3, 1], 1, 300, &[297, 298, 299]);
     let want = run_reference(&mut pool, Op::Attention, params, &given).unwrap();
-    for &v in Attention.variants() {
+    for &v in Attention.variants().iter().filter(|v| v.spec().backend == crate::Backend::Cpu) {
         let tunables = Tunables::defaults(v.spec().tunables);
         let got = run_variant(&mut pool, v, &tunables, params, &given, None, &Defaults).unwrap();
         // The error of a logit near 1000 in F32 is 6e-5, and a weight's error is its logit's.
