@@ -175,7 +175,11 @@ impl Worker {
                 if phase != self.now.phase {
                     self.finish_turns();
                     self.now.phase = phase;
+                    // Nothing of the other phase stays on screen while the first run of this one takes its time.
                     self.described = None;
+                    self.now.table = Arc::default();
+                    self.now.catalogue = Arc::default();
+                    self.now.tokens_per_run = self.lane().tokens_per_run;
                 }
                 self.table_due = Instant::now();
                 self.refresh_table();

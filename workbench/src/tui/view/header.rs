@@ -46,6 +46,11 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let one = |rank, text: String, style| Part { rank, spans: vec![(text, style)] };
     let rule = |rank, text: String| Part { rank, spans: vec![(" │ ".into(), t.dim()), (text, t.text())] };
     let threads = if snap.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", snap.threads) };
+    let (rate, half) = if v.tokens_per_s > 0.0 {
+        (format!("{:.1} t/s", v.tokens_per_s), format!(" ±{:.1}", v.plus_minus))
+    } else {
+        ("— t/s".to_owned(), String::new())
+    };
     let mut parts = vec![
         one(0, " deltascope".into(), t.accent()),
         one(3, format!("  {}", cut(&s.path, 30)), t.strong()),
@@ -58,8 +63,8 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
             spans: vec![
                 (" │ ".into(), t.dim()),
                 (format!("{} ", snap.phase.as_str().to_uppercase()), t.accent()),
-                (format!("{:.1} t/s", v.tokens_per_s), t.strong()),
-                (format!(" ±{:.1}", v.plus_minus), t.dim()),
+                (rate, t.strong()),
+                (half, t.dim()),
             ],
         },
     ];
@@ -113,6 +118,9 @@ fn baseline(app: &App, snap: &Snapshot) -> Vec<Span<'static>> {
         return vec![Span::styled(format!("baseline: {} ", b.name), t.dim())];
     };
     let v = &snap.speed;
+    if v.tokens_per_s <= 0.0 {
+        return vec![Span::styled(format!("baseline: {} {rate:.1} t/s  measuring ", b.name), t.dim())];
+    }
     let relative = v.tokens_per_s / rate - 1.0;
     let verdict = if (v.tokens_per_s - rate).abs() <= v.plus_minus + half || relative.abs() < 0.005 {
         Verdict::Tie
