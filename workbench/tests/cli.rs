@@ -116,8 +116,8 @@ fn logits_are_a_row_for_each_id() {
 fn perplexity_of_the_demo_model_is_that_of_a_trained_one() {
     let text = ok(&["perplexity", "--chunks", "4"]);
     let ppl: f64 = text.split_whitespace().nth(1).unwrap().parse().unwrap();
-    // llama.cpp has 13.80 over the whole text, whose windows differ; an untrained model has 4096.
-    assert!((3.0..30.0).contains(&ppl), "{text}");
+    // The whole text has 13.80, as llama.cpp finds too; its first windows are easy. An untrained model has 4096.
+    assert!((ppl / 2.776 - 1.0).abs() < 0.02, "{text}");
     assert!(text.contains("4 windows of 512 tokens, 1020 scored"), "{text}");
 }
 
