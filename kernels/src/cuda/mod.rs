@@ -41,4 +41,6 @@ pub fn available() -> Result<Vec<DeviceInfo>, CudaError> {
 }
 
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod tests;
