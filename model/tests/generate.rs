@@ -1,5 +1,7 @@
 //! The engine on the demo model: text, several sequences, checkpoints, changes of plan between two tokens.
 
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
 use deltascope_model::engine::swap::kl_divergence;
 use deltascope_model::qwen3next::Logits;
 use deltascope_model::sampling::argmax;

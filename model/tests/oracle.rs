@@ -1,6 +1,8 @@
 //! The engine against Hugging Face transformers in fp32, on two random models in F32: logits of prefill and decode for
 //! every ubatch and preset, the same bits for every number of threads, and layer outputs to name the first that differs.
 
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
 use deltascope_model::qwen3next::Logits;
 use deltascope_model::{Batch, Engine, Model, Options};
 use deltascope_profiles::{Origin, Preset, Stack, presets};

@@ -1,5 +1,7 @@
 //! The commands, by running the program.
 
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -162,6 +164,8 @@ fn synth_writes_models_that_run() {
     }
     let error = fails(&["synth", path(&dir.path().join("x")), "--type", "Q4_K", "--hidden", "100"]);
     assert!(error.contains("whole blocks"), "{error}");
+    let error = fails(&["synth", path(&dir.path().join("x")), "--experts", "4"]);
+    assert!(error.contains("--used 10") && error.contains("--experts 4"), "{error}");
 }
 
 #[test]

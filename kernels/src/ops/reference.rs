@@ -7,7 +7,7 @@ use crate::variant::{Body, Call, Instance, Kernel, Reason, Spec, Tunables, Varia
 pub struct Reference {
     /// The op.
     pub def: &'static dyn OpDef,
-    /// Made by [`Reference::spec_of`].
+    /// Made by [`Reference::new`].
     pub spec: Spec,
 }
 

@@ -3,8 +3,8 @@
 //! Building one takes milliseconds, owns no weights and no state, and changes neither; swapping a variant in a running
 //! model is building another plan.
 //!
-//! [`lower`] turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions),
-//! [`schedule`] puts barriers where bytes demand them, [`arena`] gives temporaries their place.
+//! `lower` turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions),
+//! `schedule` puts barriers where bytes demand them, `arena` gives temporaries their place.
 
 mod arena;
 mod lower;

@@ -53,6 +53,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
             engine.options().ubatch.min(engine.options().n_ctx - args.depth.min(engine.options().n_ctx))
         }
     };
+    anyhow::ensure!(per_run > 0, "-d {} leaves no room in the context (hint: a larger -c)", args.depth);
     let n_vocab = engine.model().config.n_vocab;
     let ids: Vec<u32> = (0..args.depth.max(per_run).max(1)).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
     if args.depth > 0 {
@@ -93,7 +94,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
         GroupArg::Block => Group::Block,
     };
     let mut table = op_table(&stats.table(group));
-    table.notes.push(speed_note(&engine, per_run, &off));
+    table.notes.push(speed_note(&engine, args.phase, per_run, &off));
     table.notes.push(recording_note(&on, &off));
     print(&table, args.output)?;
     if !matches!(args.output, TableFormat::Text | TableFormat::Md) {
@@ -107,9 +108,13 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn speed_note(engine: &Engine, per_run: usize, off: &[f64]) -> String {
+fn speed_note(engine: &Engine, phase: PhaseArg, per_run: usize, off: &[f64]) -> String {
     let median = median(off).unwrap_or(f64::NAN);
-    format!("{:.1} t/s unrecorded, {} threads", per_run as f64 / median, engine.options().threads_decode)
+    let threads = match phase {
+        PhaseArg::Decode => engine.options().threads_decode,
+        PhaseArg::Prefill => engine.options().threads_prefill,
+    };
+    format!("{:.1} t/s unrecorded, {threads} threads", per_run as f64 / median)
 }
 
 /// What recording costs: the median over the pairs of their ratio, less one.

@@ -111,6 +111,13 @@ struct Tensor {
 /// # Errors
 /// If a type does not fit a shape or the file cannot be written.
 pub fn run(args: &SynthArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        (1..=args.experts).contains(&args.used),
+        "--used {} does not fit --experts {} (hint: --used {})",
+        args.used,
+        args.experts,
+        args.experts.clamp(1, 10)
+    );
     let vocab = match &args.vocab {
         Some(path) => GgufFile::open(path)?,
         None => GgufFile::from_bytes(DEMO_MODEL)?,

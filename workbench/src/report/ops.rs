@@ -3,6 +3,9 @@
 use super::{Cell, Table};
 use deltascope_model::profiling;
 
+/// Share of the wall time beyond which a residual is said to be too large for the table to be trusted.
+const RESIDUAL_LIMIT: f64 = 0.01;
+
 /// Rows by time; waiting and residual as notes. Own times and the residual sum to the wall time.
 pub fn op_table(t: &profiling::Table) -> Table {
     let rows = t
@@ -25,6 +28,8 @@ pub fn op_table(t: &profiling::Table) -> Table {
             ]
         })
         .collect();
+    let residual = t.residual_us / t.wall_us.max(f64::MIN_POSITIVE);
+    let too_much = if residual > RESIDUAL_LIMIT { "; above 1%: the machine is busy, or steps are missing" } else { "" };
     let steps: f64 = t.rows.iter().map(|r| r.own_us).sum();
     Table {
         columns: vec![
@@ -45,9 +50,9 @@ pub fn op_table(t: &profiling::Table) -> Table {
             format!("{} runs; wall {:.1} µs a run, {} barriers", t.runs, t.wall_us, t.barriers),
             format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
             format!(
-                "residual {:.1} µs ({:.2}%): wall time that no step accounts for; steps and last barrier {:.1} µs",
+                "residual {:.1} µs ({:.2}%): wall time that no step accounts for{too_much}; steps and last barrier {:.1} µs",
                 t.residual_us,
-                100.0 * t.residual_us / t.wall_us.max(f64::MIN_POSITIVE),
+                100.0 * residual,
                 t.wall_us - t.residual_us
             ),
             format!("own times of all rows sum to {steps:.1} µs"),
