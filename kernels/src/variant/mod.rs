@@ -107,7 +107,7 @@ pub struct Spec {
     pub summary: &'static str,
     /// What can be tuned, beside the number of threads, which every kernel has.
     pub tunables: &'static [Tunable],
-    /// Largest relative error against the reference, as [`crate::check::error`] measures it.
+    /// Largest relative error against the reference, as [`crate::check::difference`] measures it.
     pub tolerance: f32,
 }
 

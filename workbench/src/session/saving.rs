@@ -33,7 +33,7 @@ pub fn profile_of(
     profile
 }
 
-/// What [`write`] would change in the file at `path`.
+/// What [`write()`] would change in the file at `path`.
 pub fn preview(profile: &Profile, path: &Path) -> Preview {
     let exists = path.exists();
     let before = if exists { Profile::read(path).unwrap_or_default() } else { Profile::default() };
