@@ -3,6 +3,8 @@
 //! * [`stats`]: medians with intervals, ratios of pairs, verdicts, drift.
 //! * [`ab`]: two stacks of profiles in the running model, measured in turn.
 //! * [`gate`]: a variant against the reference on the running model's own inputs.
+//! * [`journal`]: every measurement, a JSON line each.
+//! * [`search`]: the best variant and tunables of one op.
 //! * [`measure`]: what is run, and when to stop.
 //! * [`machine`]: the machine at hand, as profiles record it.
 
@@ -11,8 +13,10 @@ pub mod ab;
 mod demo;
 mod error;
 pub mod gate;
+pub mod journal;
 pub mod machine;
 pub mod measure;
+pub mod search;
 pub mod stats;
 
 pub use error::TuneError;
