@@ -5,27 +5,32 @@
 //! baseline's around it. Who is clearly slower leaves ([`race`]). Every candidate first passes the [`gate`].
 //! What won is confirmed by whole runs against the baseline before it is handed out as accepted.
 //!
-//! Tuning all ops of a model (by share of the token's time, with the number of workers) is a loop over this function
-//! and belongs beside it, in `search/model.rs`.
+//! Tuning several ops of a model is a loop over [`search`] in the order of [`ops_by_time`], each with the winners of
+//! those before it in force.
 
+mod admit;
+mod model;
+mod outcome;
 mod race;
+mod report;
+mod rounds;
 mod space;
 
+pub use model::ops_by_time;
+pub use report::{Event, Fate, Found, Standing};
 pub use space::Candidate;
 
-use crate::ab::{self, Ab};
-use crate::gate::{self, Gate};
+use crate::TuneError;
+use crate::ab;
 use crate::journal::{Entry, Journal, Key};
 use crate::machine::machine;
-use crate::measure::{Limits, Workload, over, run};
-use crate::stats::{Anchor, Interval, median};
-use crate::{TuneError, stats::Verdict};
+use crate::measure::{Limits, Workload, run};
 use deltascope_kernels::Op;
 use deltascope_model::Engine;
-use deltascope_model::profiling::RunRecord;
-use deltascope_profiles::{Choice, Measured, Phase, Profile, Stack};
-use race::{Outcome, Series};
+use deltascope_profiles::{Phase, Stack};
+use race::{Out, Series};
 use space::Cell;
+use std::time::Instant;
 
 /// How to search.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,77 +68,6 @@ impl Default for Options {
     }
 }
 
-/// What happens, for whoever shows it.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The race begins.
-    Started {
-        /// Shapes of the op.
-        shapes: usize,
-        /// Candidates.
-        candidates: usize,
-    },
-    /// A candidate is not measured on a shape.
-    Refused {
-        /// Who.
-        candidate: Candidate,
-        /// Why.
-        reason: String,
-    },
-    /// A candidate left the race on a shape.
-    Dropped {
-        /// Who.
-        candidate: Candidate,
-        /// Why.
-        reason: String,
-    },
-    /// A round is over.
-    Round {
-        /// From 1.
-        round: usize,
-        /// Of at most.
-        of: usize,
-        /// Candidates that are left somewhere.
-        live: usize,
-    },
-    /// The baseline moved; the measurement between is thrown away.
-    Drifted {
-        /// Time after over time before.
-        by: f64,
-    },
-    /// Whole runs are compared.
-    Confirming {
-        /// Pairs so far.
-        pairs: usize,
-    },
-}
-
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Rows for a profile: winners, and defaults that others tied with (`tied_with` names them).
-    pub choices: Vec<Choice>,
-    /// How many of them change something.
-    pub changes: usize,
-    /// Whole runs with the rows against whole runs without.
-    pub confirmation: Option<ab::Report>,
-    /// The rows may be used: nothing changes, or whole runs are not slower by their interval.
-    pub accepted: bool,
-    /// It was stopped or out of time before the rounds were over.
-    pub stopped: bool,
-}
-
-impl Found {
-    /// A profile of the rows for this machine and the engine's model.
-    pub fn profile(&self, engine: &Engine) -> Profile {
-        let choices = if self.accepted { self.choices.clone() } else { Vec::new() };
-        let mut p =
-            Profile { machine: Some(machine()), model: Some(engine.model().id()), choices, ..Profile::default() };
-        p.engine.deltascope = Some(env!("CARGO_PKG_VERSION").to_owned());
-        p
-    }
-}
-
 /// Searches the best variants of an op for the shapes that it has under the profiles in force, which are the baseline.
 /// The engine's profiles and the slot's state are afterwards those from before. With a journal, what is in it is not
 /// measured again.
@@ -153,7 +87,7 @@ pub fn search(
     let start = engine.checkpoint(workload.slot);
     let base = stack.clone();
     let result = Search::new(engine, op, workload, options, journal, limits, on_event, base).and_then(|mut s| {
-        s.check()?;
+        s.admit()?;
         let stopped = s.race()?;
         s.finish(stopped)
     });
@@ -171,19 +105,23 @@ struct Search<'a> {
     options: &'a Options,
     journal: Option<&'a mut Journal>,
     limits: Limits<'a>,
+    /// Of the race: it leaves time to confirm what won.
+    race_limits: Limits<'a>,
     on_event: &'a mut dyn FnMut(Event),
     base: Stack,
     cells: Vec<Cell>,
     candidates: Vec<Candidate>,
     /// By cell, then by candidate.
     series: Vec<Vec<Series>>,
+    /// The baseline's samples of a node's time, by cell.
+    base_us: Vec<Vec<f64>>,
     wall_us: f64,
     /// What every key has in common.
     key: Key,
 }
 
-/// Times of a turn: by cell, the samples of a node.
-type Turn = Vec<Vec<f64>>;
+/// Share of the time until the deadline that the race may take.
+const RACE_SHARE: f64 = 0.75;
 
 impl<'a> Search<'a> {
     #[allow(clippy::too_many_arguments)]
@@ -226,14 +164,16 @@ impl<'a> Search<'a> {
             for (c, s) in candidates.iter().zip(series) {
                 let insts = cell.nodes.iter().map(|&n| &record.info.nodes[n].inst);
                 if *c == cell.baseline {
-                    s.out = Some("is the baseline".to_owned());
+                    s.out = Some(Out::Baseline);
                 } else if let Some(Err(e)) = insts.map(|i| c.variant.supports(i)).find(Result::is_err) {
-                    s.out = Some(e.0);
+                    s.out = Some(Out::Refused(e.0));
                 }
             }
         }
         on_event(Event::Started { shapes: cells.len(), candidates: candidates.len() });
         let wall_us = record.wall_us;
+        let now = Instant::now();
+        let deadline = limits.deadline.map(|d| now + d.saturating_duration_since(now).mul_f64(RACE_SHARE));
         Ok(Search {
             engine,
             op,
@@ -241,8 +181,10 @@ impl<'a> Search<'a> {
             options,
             journal,
             limits,
+            race_limits: Limits { deadline, ..limits },
             on_event,
             base,
+            base_us: vec![Vec::new(); cells.len()],
             cells,
             candidates,
             series,
@@ -274,260 +216,9 @@ impl<'a> Search<'a> {
     }
 
     fn refuse(&mut self, cell: usize, candidate: usize, reason: String) -> Result<(), TuneError> {
-        self.series[cell][candidate].out = Some(reason.clone());
+        self.series[cell][candidate].out = Some(Out::Refused(reason.clone()));
         (self.on_event)(Event::Refused { candidate: self.candidates[candidate].clone(), reason: reason.clone() });
         self.note(cell, candidate, Entry::Refused { reason })
-    }
-
-    /// Takes up what the journal knows; what it does not know passes the gate or is refused.
-    fn check(&mut self) -> Result<(), TuneError> {
-        for cell in 0..self.cells.len() {
-            let mut unknown = Vec::new();
-            for c in 0..self.candidates.len() {
-                if !self.series[cell][c].live() {
-                    continue;
-                }
-                let key = self.key(cell, c);
-                let series = &mut self.series[cell][c];
-                let mut known = false;
-                for entry in self.journal.iter().flat_map(|j| j.history(&key)) {
-                    known = true;
-                    match entry {
-                        Entry::Measured { samples_us, ratio } => {
-                            series.samples_us.extend(samples_us);
-                            series.ratios.push(*ratio);
-                        }
-                        Entry::Refused { reason } | Entry::Dropped { reason } => series.out = Some(reason.clone()),
-                        Entry::Decided { .. } => {}
-                    }
-                }
-                if !known {
-                    unknown.push(c);
-                }
-            }
-            self.gate(cell, &unknown)?;
-        }
-        Ok(())
-    }
-
-    fn gate(&mut self, cell: usize, candidates: &[usize]) -> Result<(), TuneError> {
-        if candidates.is_empty() || self.limits.reached() {
-            // What was not checked is not measured.
-            candidates.iter().for_each(|&c| self.series[cell][c].out = Some("not checked".to_owned()));
-            return Ok(());
-        }
-        let batch = self.workload.batch(0)?;
-        let info = self.info(batch)?;
-        for node in gate::representatives(&info.info, &self.cells[cell].nodes) {
-            let gate = Gate::at(self.engine, batch, &info.info.nodes[node].name, self.phase())?;
-            for &c in candidates {
-                if !self.series[cell][c].live() {
-                    continue;
-                }
-                if self.limits.reached() {
-                    self.series[cell][c].out = Some("not checked".to_owned());
-                    continue;
-                }
-                let candidate = self.candidates[c].clone();
-                let stack = space::stack_with(&self.base, self.op, self.phase(), &candidate, [&self.cells[cell]]);
-                let mut result =
-                    gate.check(self.engine, candidate.variant, &candidate.kernel_tunables(), &stack).map(drop);
-                if result.is_ok() && self.options.suite {
-                    result = gate::suite(candidate.variant);
-                }
-                if let Err(e) = result {
-                    self.refuse(cell, c, e.to_string())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A run under the baseline, for its plan.
-    fn info(&mut self, batch: deltascope_model::Batch<'_>) -> Result<RunRecord, TuneError> {
-        let start = self.engine.checkpoint(batch.slot);
-        let record = run(self.engine, batch);
-        self.engine.restore(&start);
-        Ok(record?.0)
-    }
-
-    /// Rounds until they are over, nobody is left, or it is time to stop (then `true`).
-    fn race(&mut self) -> Result<bool, TuneError> {
-        let mut anchor = Anchor::new(self.options.drift);
-        for round in 1..=self.options.rounds {
-            for i in 0..self.candidates.len() {
-                // Forth and back, so that nobody is always measured after the same one.
-                let c = if round % 2 == 0 { self.candidates.len() - 1 - i } else { i };
-                if self.limits.reached() {
-                    return Ok(true);
-                }
-                self.turn(c, round, &mut anchor)?;
-            }
-            let mut dropped = Vec::new();
-            for (cell, series) in self.series.iter_mut().enumerate() {
-                dropped.extend(race::eliminate(series).into_iter().map(|c| (cell, c)));
-            }
-            for (cell, c) in dropped {
-                let reason = self.series[cell][c].out.clone().unwrap_or_default();
-                (self.on_event)(Event::Dropped { candidate: self.candidates[c].clone(), reason: reason.clone() });
-                self.note(cell, c, Entry::Dropped { reason })?;
-            }
-            let live = (0..self.candidates.len()).filter(|&c| self.series.iter().any(|s| s[c].live())).count();
-            (self.on_event)(Event::Round { round, of: self.options.rounds, live });
-            if live == 0 {
-                break;
-            }
-        }
-        Ok(false)
-    }
-
-    /// One candidate between two turns of the baseline, on the cells where it still needs this round.
-    fn turn(&mut self, c: usize, round: usize, anchor: &mut Anchor) -> Result<(), TuneError> {
-        let needs = |s: &Series| s.live() && s.ratios.len() < round;
-        let on: Vec<usize> = (0..self.cells.len()).filter(|&x| needs(&self.series[x][c])).collect();
-        if on.is_empty() {
-            return Ok(());
-        }
-        let candidate = self.candidates[c].clone();
-        let stack =
-            space::stack_with(&self.base, self.op, self.phase(), &candidate, on.iter().map(|&x| &self.cells[x]));
-        let (before, wall_before) = self.measure(&self.base.clone(), None)?;
-        let measured = self.measure(&stack, Some((&candidate, &on)));
-        let (after, wall_after) = self.measure(&self.base.clone(), None)?;
-        let turn = match measured {
-            Ok((turn, _)) => turn,
-            // It has no plan or too little memory; the baseline ran, so the candidate is at fault.
-            Err(e) => return on.into_iter().try_for_each(|x| self.refuse(x, c, e.to_string())),
-        };
-        if anchor.moved(wall_before, wall_after) {
-            (self.on_event)(Event::Drifted { by: wall_after / wall_before });
-            return Ok(());
-        }
-        for x in on {
-            let around = before[x].iter().chain(&after[x]).copied().collect::<Vec<_>>();
-            let ratio = median(&turn[x]).zip(median(&around)).map(|(t, b)| t / b);
-            match ratio.filter(|r| r.is_finite() && *r > 0.0) {
-                Some(ratio) => {
-                    let samples_us = turn[x].clone();
-                    self.series[x][c].samples_us.extend(&samples_us);
-                    self.series[x][c].ratios.push(ratio);
-                    self.note(x, c, Entry::Measured { samples_us, ratio })?;
-                }
-                None => self.refuse(x, c, "the plan serves the node by another variant".to_owned())?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs a stack: one warm-up, then samples. Times of a cell are empty where the candidate does not serve it. Also
-    /// the median run.
-    fn measure(&mut self, stack: &Stack, of: Option<(&Candidate, &[usize])>) -> Result<(Turn, f64), TuneError> {
-        if self.engine.stack() != stack {
-            self.engine.set_stack(stack.clone());
-        }
-        let mut turn: Turn = vec![Vec::new(); self.cells.len()];
-        let mut walls = Vec::new();
-        for i in 0..=self.options.samples.max(1) {
-            let batch = self.workload.batch(i.saturating_sub(1))?;
-            let start = self.engine.checkpoint(batch.slot);
-            let result = run(self.engine, batch);
-            self.engine.restore(&start);
-            let record = result?.0;
-            if i == 0 {
-                continue;
-            }
-            walls.push(record.wall_us);
-            for (x, cell) in self.cells.iter().enumerate() {
-                let found = cell.find(self.op, &record.info);
-                let served =
-                    of.is_none_or(|(c, on)| !on.contains(&x) || found.iter().all(|&n| c.serves(&record.info, n)));
-                turn[x].extend(cell.node_us(&record, &found).filter(|_| served));
-            }
-        }
-        Ok((turn, median(&walls).unwrap_or(f64::NAN)))
-    }
-
-    fn finish(mut self, stopped: bool) -> Result<Found, TuneError> {
-        let mut found = Found { choices: Vec::new(), changes: 0, confirmation: None, accepted: true, stopped };
-        let mut winners = Vec::new();
-        for x in 0..self.cells.len() {
-            let outcome = race::decide(&self.series[x], self.options.noise);
-            match outcome {
-                Outcome::Won { winner, tied } => {
-                    winners.push((x, winner));
-                    found.choices.extend(self.row(x, winner, &tied));
-                }
-                Outcome::Kept { tied } if !tied.is_empty() => {
-                    let cell = &self.cells[x];
-                    let mut choice = cell.baseline.choice(cell.rule(self.op, self.phase()));
-                    choice.tied_with = self.names(&tied, cell.baseline.variant.spec().name);
-                    if !choice.tied_with.is_empty() {
-                        found.choices.push(choice);
-                    }
-                    let verdict = "tied: default kept".to_owned();
-                    for c in tied {
-                        self.note(x, c, Entry::Decided { verdict: verdict.clone(), confirmed: None })?;
-                    }
-                }
-                Outcome::Kept { .. } => {}
-            }
-        }
-        found.changes = winners.len();
-        if !winners.is_empty() {
-            self.confirm(&mut found)?;
-            let confirmed = found.confirmation.is_some().then_some(found.accepted);
-            for (x, c) in winners {
-                self.note(x, c, Entry::Decided { verdict: "won".to_owned(), confirmed })?;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whole runs with the rows against whole runs without. What could not be confirmed is not accepted.
-    fn confirm(&mut self, found: &mut Found) -> Result<(), TuneError> {
-        let Some(options) = &self.options.confirm else { return Ok(()) };
-        let rows = Profile { choices: found.choices.clone(), ..Profile::default() };
-        let ab = Ab::new(self.base.clone(), over(&self.base, rows), options.clone());
-        let on_event = &mut *self.on_event;
-        found.confirmation = ab.run(self.engine, self.workload, self.limits, |ab| {
-            on_event(Event::Confirming { pairs: ab.pairs() });
-        })?;
-        found.accepted = found.confirmation.as_ref().is_some_and(|r| {
-            !r.run.verdict.is_slower()
-                && (r.run.verdict.is_faster() || r.changed.is_some_and(|c| c.verdict.is_faster()))
-        });
-        Ok(())
-    }
-
-    fn row(&self, x: usize, winner: usize, tied: &[usize]) -> Option<Choice> {
-        let (cell, c, s) = (&self.cells[x], &self.candidates[winner], &self.series[x][winner]);
-        let us = Interval::of(&s.samples_us)?;
-        let ratio = s.ratio()?;
-        debug_assert!(Verdict::of(&ratio, self.options.noise).is_faster());
-        let saved = us.median / ratio.median - us.median;
-        let run_us = (self.wall_us - saved * cell.nodes.len() as f64).max(us.median);
-        let mut choice = c.choice(cell.rule(self.op, self.phase()));
-        choice.measured = Some(Measured {
-            median_us: us.median,
-            ci95_us: [us.lo, us.hi],
-            samples: us.n as u32,
-            share: Some((us.median * cell.nodes.len() as f64 / run_us).min(1.0)),
-            baseline: Some(cell.baseline.variant.spec().name.to_owned()),
-            speedup: Some(1.0 / ratio.median),
-        });
-        choice.tied_with = self.names(tied, c.variant.spec().name);
-        Some(choice)
-    }
-
-    /// Variants among candidates, each once, without the one that is chosen.
-    fn names(&self, of: &[usize], chosen: &str) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for name in of.iter().map(|&c| self.candidates[c].variant.spec().name).filter(|&n| n != chosen) {
-            if !names.iter().any(|n| n == name) {
-                names.push(name.to_owned());
-            }
-        }
-        names
     }
 }
 

@@ -10,7 +10,20 @@ pub(super) struct Series {
     /// By round: its median over the baseline's around it.
     pub ratios: Vec<f64>,
     /// Why it is measured no more.
-    pub out: Option<String>,
+    pub out: Option<Out>,
+}
+
+/// Why a candidate is not measured, or no more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Out {
+    /// It is what the others are measured against.
+    Baseline,
+    /// It is not legal here, or wrong.
+    Refused(String),
+    /// It is clearly slower than the leader.
+    Dropped(String),
+    /// The search ended before the gate was through with it.
+    Unchecked,
 }
 
 impl Series {
@@ -40,8 +53,8 @@ const HOPELESS: f64 = 1.5;
 const SOME: usize = 4;
 
 /// Takes those out of the race that are clearly slower than the leader (the baseline counts, at 1). Returns their
-/// indices.
-pub(super) fn eliminate(series: &mut [Series]) -> Vec<usize> {
+/// indices and why.
+pub(super) fn eliminate(series: &mut [Series]) -> Vec<(usize, String)> {
     let lead = series.iter().filter(|s| s.live()).map(Series::best).fold(1.0, f64::min);
     let tightest = series
         .iter()
@@ -57,8 +70,9 @@ pub(super) fn eliminate(series: &mut [Series]) -> Vec<usize> {
             _ => None,
         };
         if let Some(by) = slow {
-            s.out = Some(format!("{by:.2}x slower than the leader after {} rounds", s.ratios.len()));
-            dropped.push(i);
+            let reason = format!("{by:.2}x slower than the leader after {} rounds", s.ratios.len());
+            s.out = Some(Out::Dropped(reason.clone()));
+            dropped.push((i, reason));
         }
     }
     dropped
@@ -129,10 +143,11 @@ mod tests {
     #[test]
     fn the_hopeless_go_at_once_and_the_slower_when_intervals_say_so() {
         let mut s = [around(1.0, 1), around(1.4, 1), around(2.0, 1)];
-        assert_eq!(eliminate(&mut s), [2]);
+        let gone = |s: &mut [Series]| eliminate(s).into_iter().map(|(i, _)| i).collect::<Vec<_>>();
+        assert_eq!(gone(&mut s), [2]);
         let mut s = [around(0.9, 4), around(1.1, 4), around(0.901, 4)];
-        assert_eq!(eliminate(&mut s), [1]);
-        assert!(s[1].out.as_ref().unwrap().contains("slower"));
-        assert_eq!(eliminate(&mut s), [0usize; 0], "nobody leaves twice");
+        assert_eq!(gone(&mut s), [1]);
+        assert!(matches!(&s[1].out, Some(Out::Dropped(why)) if why.contains("slower")));
+        assert_eq!(gone(&mut s), [0usize; 0], "nobody leaves twice");
     }
 }

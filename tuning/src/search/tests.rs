@@ -1,6 +1,7 @@
 use super::*;
 use crate::demo;
-use deltascope_profiles::Rule;
+use crate::measure::over;
+use deltascope_profiles::{Choice, Rule};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The demo model with the slow graph of the first ports in force, and a prompt of four tokens to run.
@@ -43,6 +44,13 @@ fn a_search_ends_in_a_profile_that_loads_and_a_journal_that_saves_doing_it_again
     let record = run(&mut engine, workload.batch(0).unwrap()).unwrap().0;
     let node = record.info.nodes.iter().find(|n| n.op == op).unwrap();
     assert_eq!(node.variant.spec().name, row.variant);
+
+    // Every candidate is accounted for, and one of them is what was in force.
+    let count = |fate: &dyn Fn(&Fate) -> bool| found.standings.iter().filter(|s| fate(&s.fate)).count();
+    assert_eq!((count(&|f| *f == Fate::Baseline), count(&|f| *f == Fate::Won)), (1, 1));
+    assert_eq!(count(&|f| *f == Fate::NotMeasured), 0);
+    let won = found.standings.iter().find(|s| s.fate == Fate::Won).unwrap();
+    assert!(won.ratio.unwrap().hi < 1.0 && won.candidate.variant.spec().name == row.variant);
 
     // Nothing is measured twice.
     let count = |j: &Journal| j.lines().iter().filter(|l| matches!(l.entry, Entry::Measured { .. })).count();
