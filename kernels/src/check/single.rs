@@ -81,6 +81,7 @@ impl Chooser for Only<'_> {
         let mut tunables: Vec<(String, i64)> =
             self.spec.tunables.iter().zip(self.tunables.values()).map(|(t, &v)| (t.name.to_owned(), v)).collect();
         tunables.extend(self.tunables.threads.map(|t| ("threads".to_owned(), t as i64)));
+        tunables.extend(self.tunables.redundant.map(|r| ("redundant".to_owned(), i64::from(r))));
         Some(Chosen { variant: Some(self.variant.to_owned()), revision: None, tunables, origin: NODE.to_owned() })
     }
 

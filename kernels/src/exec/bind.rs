@@ -1,6 +1,6 @@
 //! From views to addresses.
 
-use crate::graph::StorageKind;
+use crate::graph::{StorageId, StorageKind, ValueId};
 use crate::plan::{Plan, StepKernel};
 use crate::{Buffer, TensorPtr};
 use crate::{Kernel, Packing, ops};
@@ -41,8 +41,10 @@ pub enum BindError {
 /// A plan's calls with addresses, its arena and scratch. Good for as long as what it was bound to stays where it is.
 pub struct Bound {
     pub(super) calls: Vec<BoundCall>,
-    pub(super) scratch: Scratch,
+    pub(super) scratch: Pieces,
     arena: Buffer,
+    /// Results of redundant steps. Held for the calls' addresses.
+    _own: Pieces,
     outputs: Vec<(u32, usize, usize)>,
     bases: Vec<Option<(*mut u8, usize)>>,
 }
@@ -52,18 +54,36 @@ unsafe impl Send for Bound {}
 
 pub(super) struct BoundCall {
     pub kernel: &'static dyn Kernel,
-    pub inputs: Vec<TensorPtr>,
-    pub outputs: Vec<TensorPtr>,
     pub shared: Option<TensorPtr>,
+    /// Inputs, then outputs; once for each worker if workers have copies of their own of one of them.
+    tensors: Vec<TensorPtr>,
+    inputs: usize,
+    /// Inputs and outputs together.
+    both: usize,
+}
+
+impl BoundCall {
+    /// Inputs and outputs as worker `ith` has them.
+    #[inline]
+    pub(super) fn of(&self, ith: usize) -> (&[TensorPtr], &[TensorPtr]) {
+        let from = if self.tensors.len() > self.both { ith * self.both } else { 0 };
+        self.tensors[from..from + self.both].split_at(self.inputs)
+    }
 }
 
 /// A piece of memory for each worker.
-pub(super) struct Scratch {
+pub(super) struct Pieces {
     buffer: Buffer,
     each: usize,
 }
 
-impl Scratch {
+impl Pieces {
+    /// Pieces of so many bytes, rounded up so that no two share a cache line.
+    fn new(bytes: usize, workers: usize) -> Pieces {
+        let each = bytes.next_multiple_of(128);
+        Pieces { buffer: Buffer::zeroed(each * workers), each }
+    }
+
     /// Worker `ith`'s piece.
     ///
     /// # Safety
@@ -86,6 +106,8 @@ impl Bound {
     /// What `to` names stays live, and is not touched by others while the plan runs, for as long as the result is used.
     pub unsafe fn new(plan: &Plan, to: &dyn Bindings, threads: usize) -> Result<Bound, BindError> {
         let arena = Buffer::zeroed(plan.arena_bytes);
+        let workers = threads.max(plan.threads);
+        let own = Pieces::new(plan.own_bytes, workers);
         let mut bases = Vec::with_capacity(plan.graph.storages.len());
         let mut outputs = Vec::new();
         for (i, s) in plan.graph.storages.iter().enumerate() {
@@ -95,17 +117,19 @@ impl Bound {
                 StorageKind::Input(id) => to.input(id),
                 StorageKind::State(id) => to.state(id),
                 StorageKind::Temp | StorageKind::Output(_) => {
-                    let at = plan.arena_offset(crate::graph::StorageId(i as u32)).unwrap_or(0);
+                    let storage = StorageId(i as u32);
+                    let at = plan.arena_offset(storage).unwrap_or(0);
+                    let block = if plan.is_own(storage) { &own.buffer } else { &arena };
                     if let StorageKind::Output(id) = s.kind {
                         outputs.push((id, at, s.bytes));
                     }
-                    // SAFETY: the planner placed it inside `arena_bytes`.
-                    Some((unsafe { arena.as_ptr().add(at) }, s.bytes))
+                    // SAFETY: the planner placed it inside the block's bytes; of workers' own, this is the first one's.
+                    Some((unsafe { block.as_ptr().add(at) }, s.bytes))
                 }
             };
             bases.push(found);
         }
-        let address = |v: crate::ValueId| -> Result<TensorPtr, BindError> {
+        let address = |v: ValueId| -> Result<TensorPtr, BindError> {
             let value = plan.graph.value(v);
             let kind = plan.graph.storages[value.storage.0 as usize].kind;
             let (base, have) = bases[value.storage.0 as usize].ok_or(BindError::Missing(kind))?;
@@ -120,16 +144,25 @@ impl Bound {
         for (number, step) in plan.steps.iter().enumerate() {
             let StepKernel::Cpu(kernel) = step.kernel else { return Err(BindError::NotCpu(number)) };
             debug_assert!(step.inputs.len() <= ops::def(step.inst.op).inputs().len());
-            calls.push(BoundCall {
-                kernel,
-                inputs: step.inputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
-                outputs: step.outputs.iter().map(|&v| address(v)).collect::<Result<_, _>>()?,
-                shared: step.shared.map(address).transpose()?,
-            });
+            let values = || step.inputs.iter().chain(&step.outputs).copied();
+            let is_own = |v: ValueId| plan.is_own(plan.graph.value(v).storage);
+            let mut tensors = values().map(address).collect::<Result<Vec<_>, _>>()?;
+            let both = tensors.len();
+            if values().any(is_own) {
+                for worker in 1..workers {
+                    for (i, v) in values().enumerate() {
+                        let first = tensors[i];
+                        let distance = if is_own(v) { worker * own.each } else { 0 };
+                        // SAFETY: the worker's piece is as large as the first one's, in which the address lies.
+                        tensors.push(TensorPtr { ptr: unsafe { first.ptr.add(distance) }, ..first });
+                    }
+                }
+            }
+            let shared = step.shared.map(address).transpose()?;
+            calls.push(BoundCall { kernel, shared, tensors, inputs: step.inputs.len(), both });
         }
-        let each = plan.scratch_bytes.next_multiple_of(128);
-        let scratch = Scratch { buffer: Buffer::zeroed(each * threads.max(plan.threads)), each };
-        Ok(Bound { calls, scratch, arena, outputs, bases })
+        let scratch = Pieces::new(plan.scratch_bytes, workers);
+        Ok(Bound { calls, scratch, arena, _own: own, outputs, bases })
     }
 
     /// An output's bytes after a run.

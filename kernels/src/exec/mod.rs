@@ -44,8 +44,12 @@ pub fn run(
                 t.start();
             }
             // Steps of fewer threads start at different workers, so that small ones run side by side.
-            let mine = (ith + nth - step.first_worker % nth) % nth;
-            let step_threads = step.threads.min(nth);
+            let (mine, step_threads) = if step.redundant {
+                (0, 1)
+            } else {
+                ((ith + nth - step.first_worker % nth) % nth, step.threads.min(nth))
+            };
+            let (inputs, outputs) = call.of(ith);
             for phase in 0..step.phases {
                 if phase > 0 {
                     team.wait();
@@ -53,8 +57,8 @@ pub fn run(
                 if mine < step_threads {
                     let mut c = Call {
                         inst: &step.inst,
-                        inputs: &call.inputs,
-                        outputs: &call.outputs,
+                        inputs,
+                        outputs,
                         tunables: &step.tunables,
                         ith: mine,
                         nth: step_threads,
@@ -65,7 +69,7 @@ pub fn run(
                     };
                     // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked
                     // that every view lies in live memory, and the scheduler put a barrier between steps that touch
-                    // the same bytes.
+                    // the same bytes; a redundant step writes this worker's own.
                     unsafe { call.kernel.run(&mut c) };
                 }
             }

@@ -16,6 +16,8 @@ pub(super) trait RowOp: Sync + 'static {
 
     /// Whether rows of inputs and outputs may have gaps between their elements.
     const ANY_STRIDES: bool = false;
+    /// Whether every worker does all of a small instance ([`Kernel::redundant`]) where rows are dealt.
+    const REDUNDANT: bool = false;
 
     /// What it asks of an instance beside what the op does. Unless it says more: contiguous rows of the outputs, or
     /// nothing with [`Self::ANY_STRIDES`].
@@ -96,6 +98,10 @@ impl<R: RowOp> Kernel for ByRows<R> {
 
     fn scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
         R::scratch(inst)
+    }
+
+    fn redundant(&self, inst: &Instance) -> bool {
+        R::REDUNDANT && !self.spec.tunables.is_empty() && inst.is_little()
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {

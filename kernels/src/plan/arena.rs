@@ -1,49 +1,57 @@
-//! Places for temporaries in one block of memory, reused once a barrier lies between two uses.
+//! Places for temporaries in a block of memory, reused where two are never alive together: in the block that workers
+//! share, once a barrier lies between two uses; in a worker's own, once a step does.
 
-use super::{Step, schedule::accesses};
+use super::{Step, schedule};
 use crate::graph::{Graph, StorageKind};
 
 pub(super) struct Arena {
-    pub bytes: usize,
+    pub shared_bytes: usize,
+    pub own_bytes: usize,
+    /// Of each storage, in the block that it is in.
     pub offsets: Vec<Option<usize>>,
 }
 
 /// Cache lines of two workers must not be shared between storages.
 const ALIGN: usize = 128;
 
-/// Greedy by size: the largest first, each at the lowest place where nothing alive at the same time lies.
-pub(super) fn place(graph: &Graph, steps: &[Step], segments: &[usize]) -> Arena {
-    // First and last segment of use, for each temporary and output.
-    let mut life: Vec<Option<(usize, usize)>> = vec![None; graph.storages.len()];
-    for (step, &segment) in steps.iter().zip(segments) {
-        let (reads, writes) = accesses(graph, step);
-        for v in reads.into_iter().chain(writes) {
+/// First and last use, in whatever counts in the storage's block.
+type Life = (usize, usize);
+
+/// Places all temporaries and outputs. `own` says which are in a worker's own block.
+pub(super) fn place(graph: &Graph, steps: &[Step], segments: &[usize], own: &[bool]) -> Arena {
+    let mut life: Vec<Option<Life>> = vec![None; graph.storages.len()];
+    for (number, (step, &segment)) in steps.iter().zip(segments).enumerate() {
+        for v in schedule::reads(graph, step).chain(schedule::writes(step)) {
             let s = graph.value(v).storage.0 as usize;
-            let l = life[s].get_or_insert((segment, segment));
-            l.1 = segment;
+            let at = if own[s] { number } else { segment };
+            life[s].get_or_insert((at, at)).1 = at;
         }
     }
-    let mut order: Vec<usize> = (0..graph.storages.len())
-        .filter(|&i| matches!(graph.storages[i].kind, StorageKind::Temp | StorageKind::Output(_)))
-        .collect();
-    for &i in &order {
-        match graph.storages[i].kind {
+    for (s, storage) in graph.storages.iter().enumerate() {
+        match storage.kind {
             // The caller reads outputs after the run.
-            StorageKind::Output(_) => {
-                let first = life[i].map_or(0, |l| l.0);
-                life[i] = Some((first, usize::MAX));
-            }
-            _ if life[i].is_none() => life[i] = Some((0, 0)),
-            _ => {}
+            StorageKind::Output(_) => life[s] = Some((life[s].map_or(0, |l| l.0), usize::MAX)),
+            StorageKind::Temp => life[s] = life[s].or(Some((0, 0))),
+            _ => life[s] = None,
         }
     }
-    order.sort_by_key(|&i| (std::cmp::Reverse(graph.storages[i].bytes), i));
-    let mut offsets: Vec<Option<usize>> = vec![None; graph.storages.len()];
-    let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::new();
-    let mut bytes = 0;
-    for i in order {
-        let size = graph.storages[i].bytes.next_multiple_of(ALIGN);
-        let alive = life[i].unwrap_or((0, 0));
+    let mut offsets = vec![None; graph.storages.len()];
+    let [shared_bytes, own_bytes] = [false, true].map(|block| {
+        let of_block = |s: &usize| own[*s] == block;
+        let members = (0..life.len()).filter(of_block).filter_map(|s| Some((s, graph.storages[s].bytes, life[s]?)));
+        fit(members.collect(), &mut offsets)
+    });
+    Arena { shared_bytes, own_bytes, offsets }
+}
+
+/// Greedy by size: the largest first, each at the lowest place where nothing alive at the same time lies. Returns the
+/// bytes of the block.
+fn fit(mut members: Vec<(usize, usize, Life)>, offsets: &mut [Option<usize>]) -> usize {
+    members.sort_by_key(|&(s, bytes, _)| (std::cmp::Reverse(bytes), s));
+    let mut placed: Vec<(usize, usize, Life)> = Vec::new();
+    let mut end = 0;
+    for (s, bytes, alive) in members {
+        let size = bytes.next_multiple_of(ALIGN);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(_, _, other)| alive.0 <= other.1 && other.0 <= alive.1)
@@ -57,9 +65,9 @@ pub(super) fn place(graph: &Graph, steps: &[Step], segments: &[usize]) -> Arena 
             }
             at = at.max(to);
         }
-        offsets[i] = Some(at);
+        offsets[s] = Some(at);
         placed.push((at, at + size, alive));
-        bytes = bytes.max(at + size);
+        end = end.max(at + size);
     }
-    Arena { bytes, offsets }
+    end
 }

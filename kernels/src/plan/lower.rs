@@ -227,17 +227,22 @@ impl Lowerer<'_> {
             0 => None,
             bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
         };
-        let (useful, phases, scratch) = match kernel {
-            StepKernel::Cpu(k) => {
-                (k.max_threads(&inst, &tunables).max(1), k.phases(&inst, &tunables).max(1), k.scratch(&inst, &tunables))
-            }
-            StepKernel::Cuda(_) => (1, 1, 0),
+        let (useful, phases, scratch, little) = match kernel {
+            StepKernel::Cpu(k) => (
+                k.max_threads(&inst, &tunables).max(1),
+                k.phases(&inst, &tunables).max(1),
+                k.scratch(&inst, &tunables),
+                k.redundant(&inst),
+            ),
+            StepKernel::Cuda(_) => (1, 1, 0, false),
         };
+        let on_workers = matches!(kernel, StepKernel::Cpu(_)) && self.threads > 1;
         self.out.steps.push(Step {
             node: ix,
             kernel,
             threads: useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1),
             first_worker: 0,
+            redundant: on_workers && tunables.redundant.unwrap_or(little),
             phases,
             barrier: false,
             scratch,

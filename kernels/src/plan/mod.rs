@@ -4,10 +4,12 @@
 //! model is building another plan.
 //!
 //! `lower` turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions),
-//! `schedule` puts barriers where bytes demand them, `arena` gives temporaries their place.
+//! `redundant` finds the steps that every worker does for itself, `schedule` puts barriers where bytes demand them,
+//! `arena` gives temporaries their place.
 
 mod arena;
 mod lower;
+mod redundant;
 mod schedule;
 
 pub use lower::{Chooser, Chosen, Defaults};
@@ -94,8 +96,10 @@ pub struct Step {
     pub inputs: Vec<ValueId>,
     /// Outputs.
     pub outputs: Vec<ValueId>,
-    /// Workers that take part.
+    /// Workers that share the work. A redundant step is done by all workers of the run, whatever this says.
     pub threads: usize,
+    /// Every worker does all of it, into memory of its own.
+    pub redundant: bool,
     /// The worker that is this step's number 0: small steps without a barrier between them run side by side.
     pub first_worker: usize,
     /// Parts with a barrier between them.
@@ -119,10 +123,14 @@ pub struct Plan {
     pub graph: Graph,
     /// Most workers that a step uses; the run needs so many.
     pub threads: usize,
-    /// Bytes that temporaries and outputs take.
+    /// Bytes that shared temporaries and outputs take.
     pub arena_bytes: usize,
-    /// Offset of each storage in the arena; `None` for what the caller binds.
+    /// Bytes that each worker's own temporaries take: the results of redundant steps.
+    pub own_bytes: usize,
+    /// Offset of each storage in its arena; `None` for what the caller binds.
     arena: Vec<Option<usize>>,
+    /// Storages of which each worker has a copy.
+    own: Vec<bool>,
     /// Most scratch that a step wants, a worker.
     pub scratch_bytes: usize,
     /// Packed weights that must be there when the plan is bound.
@@ -165,8 +173,9 @@ impl Plan {
     /// If a node finds no variant.
     pub fn build(graph: Graph, chooser: &dyn Chooser, threads: usize) -> Result<Plan, PlanError> {
         let mut lowered = lower::lower(graph, chooser, threads)?;
-        let segments = schedule::schedule(&lowered.graph, &mut lowered.steps, threads);
-        let arena = arena::place(&lowered.graph, &lowered.steps, &segments);
+        let own = redundant::resolve(&lowered.graph, &mut lowered.steps);
+        let segments = schedule::schedule(&lowered.graph, &mut lowered.steps, &own, threads);
+        let arena = arena::place(&lowered.graph, &lowered.steps, &segments, &own);
         let scratch_bytes = lowered.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
         let mut packed: Vec<_> = lowered
             .graph
@@ -180,18 +189,25 @@ impl Plan {
         packed.sort_unstable();
         packed.dedup();
         Ok(Plan {
-            threads: lowered.steps.iter().map(|s| s.threads).max().unwrap_or(1),
+            threads: lowered.steps.iter().filter(|s| !s.redundant).map(|s| s.threads).max().unwrap_or(1),
             nodes: lowered.nodes,
             steps: lowered.steps,
             graph: lowered.graph,
-            arena_bytes: arena.bytes,
+            arena_bytes: arena.shared_bytes,
+            own_bytes: arena.own_bytes,
             arena: arena.offsets,
+            own,
             scratch_bytes,
             packed,
         })
     }
 
-    /// Where a temporary or output lies in the arena.
+    /// Whether each worker has its own copy of a temporary.
+    pub fn is_own(&self, storage: StorageId) -> bool {
+        self.own[storage.0 as usize]
+    }
+
+    /// Where a temporary or output lies: in the arena, or in each worker's own.
     pub fn arena_offset(&self, storage: StorageId) -> Option<usize> {
         self.arena[storage.0 as usize]
     }

@@ -23,35 +23,30 @@ impl Span {
     }
 }
 
-/// What a step reads and what it writes.
-pub(super) fn accesses(graph: &Graph, step: &Step) -> (Vec<ValueId>, Vec<ValueId>) {
-    let updates = ops::def(step.inst.op).updates();
-    let writes = step
-        .outputs
-        .iter()
-        .copied()
-        .chain(updates.iter().filter_map(|&i| step.inputs.get(i).copied()))
-        .chain(step.shared)
-        .collect::<Vec<_>>();
-    let reads = step
-        .inputs
-        .iter()
-        .copied()
-        .filter(|&v| !matches!(graph.storage(v).kind, StorageKind::Weight(_) | StorageKind::Packed(..)))
-        .collect();
-    (reads, writes)
+/// What a step reads, weights aside.
+pub(super) fn reads(graph: &Graph, step: &Step) -> impl Iterator<Item = ValueId> {
+    let constant = |v| matches!(graph.storage(v).kind, StorageKind::Weight(_) | StorageKind::Packed(..));
+    step.inputs.iter().copied().filter(move |&v| !constant(v))
 }
 
-/// Sets `barrier` and `first_worker` of each step; returns the segment (number of barriers before it) of each.
-pub(super) fn schedule(graph: &Graph, steps: &mut [Step], threads: usize) -> Vec<usize> {
+/// What a step writes.
+pub(super) fn writes(step: &Step) -> impl Iterator<Item = ValueId> {
+    let updates = ops::def(step.inst.op).updates();
+    let updated = updates.iter().filter_map(|&i| step.inputs.get(i).copied());
+    step.outputs.iter().copied().chain(updated).chain(step.shared)
+}
+
+/// Sets `barrier` and `first_worker` of each step; returns the segment (number of barriers before it) of each. `own`
+/// says which storages each worker has a copy of: nobody waits for those.
+pub(super) fn schedule(graph: &Graph, steps: &mut [Step], own: &[bool], threads: usize) -> Vec<usize> {
     let mut segments = Vec::with_capacity(steps.len());
     let (mut read, mut written): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
     let mut segment = 0;
     let mut next_worker = 0;
     for step in steps.iter_mut() {
-        let (r, w) = accesses(graph, step);
-        let r: Vec<Span> = r.into_iter().map(|v| Span::of(graph, v)).collect();
-        let w: Vec<Span> = w.into_iter().map(|v| Span::of(graph, v)).collect();
+        let shared = |v: &ValueId| !own[graph.value(*v).storage.0 as usize];
+        let r: Vec<Span> = reads(graph, step).filter(shared).map(|v| Span::of(graph, v)).collect();
+        let w: Vec<Span> = writes(step).filter(shared).map(|v| Span::of(graph, v)).collect();
         let hits = |a: &[Span], b: &[Span]| a.iter().any(|x| b.iter().any(|y| x.meets(y)));
         step.barrier = hits(&r, &written) || hits(&w, &written) || hits(&w, &read);
         if step.barrier {
@@ -60,8 +55,10 @@ pub(super) fn schedule(graph: &Graph, steps: &mut [Step], threads: usize) -> Vec
             read.clear();
             written.clear();
         }
-        step.first_worker = next_worker % threads;
-        next_worker += step.threads;
+        if !step.redundant {
+            step.first_worker = next_worker % threads;
+            next_worker += step.threads;
+        }
         // Work between the phases of a step meets at barriers of its own: the steps before it are then done too, but
         // nothing is gained by counting on that.
         segments.push(segment);

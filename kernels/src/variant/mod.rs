@@ -51,6 +51,17 @@ pub struct Instance {
     pub outputs: Vec<Layout>,
 }
 
+/// What a worker gets through, in its caches, in about the time that a barrier costs where there are many: more is not
+/// worth doing by everyone.
+const LITTLE: usize = 64 << 10;
+
+impl Instance {
+    /// Few enough bytes to be done by every worker rather than waited for: see [`Kernel::redundant`].
+    pub fn is_little(&self) -> bool {
+        self.inputs.iter().chain(&self.outputs).map(Layout::bytes).sum::<usize>() <= LITTLE
+    }
+}
+
 /// Why a variant cannot serve an instance; the workbench prints it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -181,6 +192,12 @@ pub trait Kernel: Sync {
     /// Parts of the work with a barrier between them; `run` is called once for each.
     fn phases(&self, _inst: &Instance, _tunables: &Tunables) -> usize {
         1
+    }
+
+    /// Whether it is so little that every worker may as well do all of it for itself: what reads the result then waits
+    /// for nobody. The planner does so where results are temporaries of one phase; [`Tunables::redundant`] overrules.
+    fn redundant(&self, _inst: &Instance) -> bool {
+        false
     }
 
     /// Does this worker's part.

@@ -1,4 +1,4 @@
-//! Named numbers that a variant lets its user choose.
+//! Named numbers that a variant lets its user choose, and what every kernel can be told.
 
 /// A named number with the values worth trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,12 +13,15 @@ pub struct Tunable {
     pub values: &'static [i64],
 }
 
-/// Values for a variant's tunables, in the order of its spec, and the number of threads.
+/// Values for a variant's tunables, in the order of its spec, and what every kernel can be told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tunables {
     values: Vec<i64>,
     /// At most this many workers; `None` leaves it to the run.
     pub threads: Option<usize>,
+    /// Whether every worker does all of it for itself where the planner can have it so ([`crate::Kernel::redundant`]);
+    /// `None` leaves it to the kernel.
+    pub redundant: Option<bool>,
 }
 
 /// A tunable that the variant lacks, or a value outside its range.
@@ -47,7 +50,7 @@ pub enum TunableError {
 impl Tunables {
     /// The defaults of a variant.
     pub fn defaults(spec: &[Tunable]) -> Tunables {
-        Tunables { values: spec.iter().map(|t| t.default).collect(), threads: None }
+        Tunables { values: spec.iter().map(|t| t.default).collect(), threads: None, redundant: None }
     }
 
     /// Value number `i` of the spec.
@@ -61,7 +64,7 @@ impl Tunables {
         &self.values
     }
 
-    /// Sets a value by name; `threads` is known to every kernel.
+    /// Sets a value by name; `threads` and `redundant` (0 or 1) are known to every kernel.
     ///
     /// # Errors
     /// If the name is unknown or the value outside the range.
@@ -74,8 +77,15 @@ impl Tunables {
             self.threads = Some(value as usize);
             return Ok(());
         }
+        if name == "redundant" {
+            if !(0..=1).contains(&value) {
+                return Err(TunableError::Range { name: name.into(), value, allowed: vec![0, 1] });
+            }
+            self.redundant = Some(value == 1);
+            return Ok(());
+        }
         let Some(i) = spec.iter().position(|t| t.name == name) else {
-            let known = spec.iter().map(|t| t.name).chain(["threads"]).collect::<Vec<_>>().join(", ");
+            let known = spec.iter().map(|t| t.name).chain(["threads", "redundant"]).collect::<Vec<_>>().join(", ");
             return Err(TunableError::Unknown { name: name.into(), known });
         };
         if !spec[i].values.contains(&value) {
@@ -102,5 +112,8 @@ mod tests {
         assert!(matches!(t.set(SPEC, "blok", 256), Err(TunableError::Unknown { .. })));
         t.set(SPEC, "threads", 2).unwrap();
         assert_eq!(t.threads, Some(2));
+        t.set(SPEC, "redundant", 0).unwrap();
+        assert_eq!(t.redundant, Some(false));
+        assert!(matches!(t.set(SPEC, "redundant", 2), Err(TunableError::Range { .. })));
     }
 }

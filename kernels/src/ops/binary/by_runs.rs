@@ -83,6 +83,10 @@ impl<F: Function> Kernel for ByRuns<F> {
         }
     }
 
+    fn redundant(&self, inst: &Instance) -> bool {
+        self.split == Split::Blocks && inst.is_little()
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (mut a, mut b, mut y) = (call.inputs[0], call.inputs[1], call.outputs[0]);
         let mut block = y.ne(0);

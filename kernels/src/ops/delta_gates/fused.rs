@@ -43,6 +43,10 @@ impl Kernel for Fused {
         heads.div_ceil(HEADS) * tokens * sequences
     }
 
+    fn redundant(&self, inst: &Instance) -> bool {
+        inst.is_little()
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         dispatch(Isa::detect(), Work(call));
     }

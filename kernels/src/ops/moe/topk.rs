@@ -93,6 +93,7 @@ impl RowOp for MoeTopk {
     const OP: Op = Op::MoeTopk;
     const TOLERANCE: f32 = 1e-6;
     const ANY_STRIDES: bool = true;
+    const REDUNDANT: bool = true;
 
     fn scratch(inst: &Instance) -> usize {
         inst.outputs[0].ne[0] * size_of::<u64>()

@@ -76,6 +76,7 @@ impl OpDef for AddRmsNorm {
 impl RowOp for AddRmsNorm {
     const OP: Op = Op::AddRmsNorm;
     const TOLERANCE: f32 = 1e-6;
+    const REDUNDANT: bool = true;
 
     #[inline(always)]
     unsafe fn rows<L: Level>(call: &mut Call<'_>, rows: Range<usize>) {

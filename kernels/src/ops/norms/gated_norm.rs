@@ -71,6 +71,7 @@ impl OpDef for GatedNorm {
 impl RowOp for GatedNorm {
     const OP: Op = Op::GatedNorm;
     const TOLERANCE: f32 = 1e-6;
+    const REDUNDANT: bool = true;
 
     #[inline(always)]
     unsafe fn rows<L: Level>(call: &mut Call<'_>, rows: Range<usize>) {

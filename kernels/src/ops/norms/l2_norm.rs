@@ -63,6 +63,7 @@ impl OpDef for L2Norm {
 impl RowOp for L2Norm {
     const OP: Op = Op::L2Norm;
     const TOLERANCE: f32 = 1e-6;
+    const REDUNDANT: bool = true;
 
     #[inline(always)]
     unsafe fn rows<L: Level>(call: &mut Call<'_>, rows: Range<usize>) {

@@ -70,6 +70,7 @@ impl OpDef for RmsNorm {
 impl RowOp for RmsNorm {
     const OP: Op = Op::RmsNorm;
     const TOLERANCE: f32 = 1e-6;
+    const REDUNDANT: bool = true;
 
     #[inline(always)]
     unsafe fn rows<L: Level>(call: &mut Call<'_>, rows: Range<usize>) {

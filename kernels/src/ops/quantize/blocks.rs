@@ -59,6 +59,10 @@ impl Kernel for Blocks {
         if self.0.tunables.is_empty() { 1 } else { self.runs(inst, tunables).count() }
     }
 
+    fn redundant(&self, inst: &Instance) -> bool {
+        !self.0.tunables.is_empty() && inst.is_little()
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (x, y) = (&call.inputs[0], &call.outputs[0]);
         let (isa, to) = (Isa::detect(), y.layout.dtype);

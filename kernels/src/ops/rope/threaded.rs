@@ -44,6 +44,10 @@ impl Kernel for Threaded {
         inst.inputs[1].elements()
     }
 
+    fn redundant(&self, inst: &Instance) -> bool {
+        inst.is_little()
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (x, pos, y) = (&call.inputs[0], &call.inputs[1], &call.outputs[0]);
         let (n_rot, base) = rotation(&call.inst.params);
