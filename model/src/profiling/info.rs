@@ -20,7 +20,7 @@ pub struct NodeInfo {
     pub inst: Instance,
     /// Who computes it.
     pub variant: &'static dyn Variant,
-    /// Its tunables by name, the number of threads included.
+    /// Its tunables by name, those of every kernel (`threads`, `redundant`) included where they are set.
     pub tunables: Vec<(&'static str, i64)>,
     /// Why this variant.
     pub note: Option<String>,
@@ -38,6 +38,8 @@ pub struct NodeInfo {
     pub layer: Option<usize>,
     /// Workers of its widest step.
     pub threads: usize,
+    /// It is a single step that every worker does for itself.
+    pub redundant: bool,
 }
 
 /// A plan's nodes and the owner of each step.
@@ -70,6 +72,9 @@ impl PlanInfo {
                 if let Some(t) = n.tunables.threads {
                     tunables.push(("threads", t as i64));
                 }
+                if let Some(r) = n.tunables.redundant {
+                    tunables.push(("redundant", i64::from(r)));
+                }
                 NodeInfo {
                     name: n.name.clone(),
                     op: n.inst.op,
@@ -86,6 +91,7 @@ impl PlanInfo {
                     cost: n.cost,
                     layer: layer_of(&n.name),
                     threads,
+                    redundant: own && plan.steps[n.steps.clone()].iter().all(|s| s.redundant || s.node.0 != i),
                 }
             })
             .collect();

@@ -140,24 +140,30 @@ impl Catalogue {
 fn choices(inst: &Instance, threads: usize) -> Vec<Choice> {
     let describe = |v: &&'static dyn deltascope_kernels::Variant| {
         let spec = v.spec();
-        let lowering = matches!(v.body(), Body::Lowering(_));
+        let kernel = if let Body::Kernel(kernel) = v.body() { Some(kernel) } else { None };
         let mut tunables: Vec<TunableRange> = spec
             .tunables
             .iter()
             .map(|t| TunableRange { name: t.name, doc: t.doc, default: t.default, values: t.values.to_vec() })
             .collect();
-        if !lowering {
+        if let Some(kernel) = kernel {
             tunables.push(TunableRange {
                 name: "threads",
                 doc: "workers of this op, at most",
                 default: threads as i64,
                 values: (1..=threads as i64).collect(),
             });
+            tunables.push(TunableRange {
+                name: "redundant",
+                doc: "1: every worker does all of it for itself where it can, and nobody waits",
+                default: i64::from(kernel.redundant(inst)),
+                values: vec![0, 1],
+            });
         }
         Choice {
             variant: spec.name,
             summary: spec.summary,
-            lowering,
+            lowering: kernel.is_none(),
             reason: v.supports(inst).err().map(|r| r.0),
             tunables,
             tolerance: spec.tolerance,
