@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod commands;
 pub mod report;
+mod sample;
 pub mod session;
 pub mod tui;

@@ -31,6 +31,8 @@ pub enum Command {
     Logits(commands::logits::LogitsArgs),
     /// Perplexity of a text.
     Perplexity(commands::perplexity::PerplexityArgs),
+    /// Search the best variants and tunables of some ops in the running model; write a profile.
+    Tune(commands::tune::TuneArgs),
     /// Hold every variant against its op's reference.
     Check(commands::check::CheckArgs),
     /// Write a GGUF of any Qwen3-Next geometry with random weights.

@@ -42,6 +42,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Profile(a)) => done(commands::profile::run(&a)),
         Some(Command::Logits(a)) => done(commands::logits::run(&a)),
         Some(Command::Perplexity(a)) => done(commands::perplexity::run(&a)),
+        Some(Command::Tune(a)) => commands::tune::run(&a),
         Some(Command::Check(a)) => commands::check::run(&a),
         Some(Command::Synth(a)) => done(commands::synth::run(&a)),
         Some(Command::Export(a)) => done(commands::export::run(&a)),

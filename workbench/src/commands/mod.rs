@@ -10,6 +10,7 @@ pub mod perplexity;
 pub mod profile;
 pub mod run;
 pub mod synth;
+pub mod tune;
 pub mod workbench;
 
 pub use loading::{DEMO_MODEL, DEMO_NAME, engine, engine_options, open_model, stack};

@@ -9,6 +9,7 @@ use super::interval::notch;
 use super::lane::Lane;
 use super::snapshot::{Activity, Baseline, Job, Known, Message, Snapshot, Subject};
 use super::{SessionError, SessionOptions, Shared, machine, saving};
+use crate::sample;
 use deltascope_kernels::cpu::{self, Isa, Topology};
 use deltascope_model::profiling::{Group, PlanInfo};
 use deltascope_model::qwen3next::Logits;
@@ -25,11 +26,6 @@ const FRAME: Duration = Duration::from_millis(50);
 /// A table is made anew after this time, or after forty times what making it took.
 const TABLE: Duration = Duration::from_millis(250);
 const MESSAGES: usize = 50;
-
-/// What prefill runs, again and again, up to a ubatch.
-const PREFILL_TEXT: &str = "An iterator adapter takes an iterator and returns another one. Adapters are lazy: nothing \
-    happens until a consumer asks for the next item. The `map` adapter calls a closure on every item, `filter` keeps \
-    those for which a predicate holds, and `chain` goes on with a second iterator where the first has ended.\n";
 
 pub(super) struct Worker {
     pub engine: Engine,
@@ -81,7 +77,7 @@ impl Worker {
         let profile = saving::profile_of(engine.stack(), &machine, &model, &[]);
         let now = Snapshot::starting(subject, Phase::Decode, engine.options().threads_decode, profile);
         let shared = Arc::new(Shared(Mutex::new(Arc::new(now.clone()))));
-        let prefill_tokens = prefill_tokens(&model, engine.options().ubatch.min(engine.options().n_ctx));
+        let prefill_tokens = sample::tokens(&model, engine.options().ubatch.min(engine.options().n_ctx));
         let packing = Arc::new(Mutex::new(None));
         let (screen, note) = (Arc::clone(&shared), Arc::clone(&packing));
         engine.on_pack(move |p| {
@@ -388,11 +384,6 @@ impl Worker {
 
 pub(super) fn prefill_batch(tokens: &[u32]) -> Batch<'_> {
     Batch { tokens, slot: PREFILL_SLOT, n_seqs: 1, logits: Logits::Last }
-}
-
-fn prefill_tokens(model: &Model, n: usize) -> Vec<u32> {
-    let once = model.tokenizer.encode(PREFILL_TEXT, false).unwrap_or_default();
-    if once.is_empty() { vec![0; n] } else { once.into_iter().cycle().take(n).collect() }
 }
 
 /// `Q4_K Q6_K 13 MB`
