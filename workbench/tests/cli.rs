@@ -142,6 +142,75 @@ fn without_a_terminal_the_workbench_is_a_report() {
 }
 
 #[test]
+fn tune_searches_writes_a_profile_and_goes_on_from_its_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (profile, journal) = (dir.path().join("tuned.toml"), dir.path().join("journal.jsonl"));
+    let start = ["--profile", "preset:history/0-start", "-t", "1"];
+    let search = ["--op", "sum_rows,gated_delta_net", "--rounds", "6", "-r", "1", "--journal", path(&journal)];
+    let out = deltascope(&[&["tune", "-o", "json", "-w", path(&profile)], &start[..], &search].concat());
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success(), "{said}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&out.stdout).unwrap();
+    let delta: Vec<_> = rows.iter().filter(|r| r["op"] == "gated_delta_net").collect();
+    let with = |verdict: &str| delta.iter().filter(|r| r["verdict"] == verdict).count();
+    assert_eq!((with("in force"), with("won")), (1, 1), "{delta:#?}");
+    for r in rows.iter().filter(|r| r["ratio"].is_number()) {
+        let [lo, ratio, hi] = ["ratio_lo", "ratio", "ratio_hi"].map(|k| r[k].as_f64().unwrap());
+        assert!(0.0 < lo && lo <= ratio && ratio <= hi, "{r}");
+        assert!(r["rounds"].as_u64().unwrap() > 0, "{r}");
+    }
+    assert!(rows.iter().filter(|r| r["verdict"] == "dropped").all(|r| r["reason"].is_string()));
+
+    // The diff was shown, and what was written is loaded and used.
+    assert!(said.contains("+ gated_delta_net (cpu, decode"), "{said}");
+    let on_top = ["--profile", "preset:history/0-start", "--profile", path(&profile)];
+    let table = ok(&[&["profile", "-n", "4", "-o", "json", "-t", "1"], &on_top[..]].concat());
+    let table: Vec<serde_json::Value> = serde_json::from_str(&table).unwrap();
+    let used = table.iter().find(|r| r["name"] == "gated_delta_net").unwrap();
+    let won = delta.iter().find(|r| r["verdict"] == "won").unwrap();
+    assert!(won["candidate"].as_str().unwrap().starts_with(used["variants"].as_str().unwrap()), "{won} {used}");
+
+    // Again: every measurement is in the journal already.
+    let measured = || std::fs::read_to_string(&journal).unwrap().matches("\"event\":\"measured\"").count();
+    let before = measured();
+    assert!(before > 6);
+    ok(&[&["tune"], &start[..], &search].concat());
+    assert_eq!(measured(), before);
+
+    assert!(fails(&["tune", "--op", "skale"]).contains("no op `skale`"));
+    assert!(fails(&["tune", "--op", "scale", "--rounds", "3"]).contains("--rounds 6"));
+    assert!(fails(&["tune", "--op", "solve_tri"]).contains("solve_tri"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_search_keeps_its_measurements_and_claims_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (profile, journal) = (dir.path().join("tuned.toml"), dir.path().join("journal.jsonl"));
+    let home = tempfile::tempdir().unwrap();
+    let args = ["tune", "--op", "gated_delta_net", "--profile", "preset:history/0-start", "-t", "1"];
+    let child = Command::new(env!("CARGO_BIN_EXE_deltascope"))
+        .args(args)
+        .args(["--rounds", "100000", "--journal", path(&journal), "-w", path(&profile)])
+        .env("XDG_CONFIG_HOME", home.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = || std::fs::read_to_string(&journal).map_or(0, |t| t.lines().count());
+    while lines() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130));
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("in force") && text.contains("goes on from"), "{text}");
+    assert!(lines() > 0 && !profile.exists());
+}
+
+#[test]
 fn check_holds_variants_against_the_reference() {
     let text = ok(&["check", "--op", "scale", "-t", "1,2"]);
     for variant in ["blocked", "rows", "serial", "reference"] {
@@ -187,7 +256,7 @@ fn what_cannot_be_opened_is_named() {
 #[test]
 fn help_completions_and_man_page_are_generated() {
     let help = ok(&["--help"]);
-    for command in ["run", "bench", "profile", "logits", "perplexity", "check", "synth", "export", "doctor"] {
+    for command in ["run", "bench", "profile", "logits", "perplexity", "tune", "check", "synth", "export", "doctor"] {
         assert!(help.contains(&format!("\n  {command} ")), "no `{command}` in {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

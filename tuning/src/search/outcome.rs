@@ -70,6 +70,7 @@ impl Search<'_> {
                     Some(Out::Unchecked) => Fate::NotMeasured,
                     None => match (chosen(c), &ratio) {
                         (_, None) => Fate::NotMeasured,
+                        _ if !s.decided() => Fate::Undecided,
                         (Some(fate), _) => fate,
                         (None, Some(r)) => Fate::Behind(Verdict::of(r, self.options.noise)),
                     },
@@ -112,12 +113,12 @@ impl Search<'_> {
         let run_us = (self.wall_us - saved * cell.nodes.len() as f64).max(us.median);
         let mut choice = c.choice(cell.rule(self.op, self.phase()));
         choice.measured = Some(Measured {
-            median_us: us.median,
-            ci95_us: [us.lo, us.hi],
+            median_us: rounded(us.median, 1e2),
+            ci95_us: [rounded(us.lo, 1e2), rounded(us.hi, 1e2)],
             samples: us.n as u32,
-            share: Some((us.median * cell.nodes.len() as f64 / run_us).min(1.0)),
+            share: Some(rounded((us.median * cell.nodes.len() as f64 / run_us).min(1.0), 1e4)),
             baseline: Some(cell.baseline.variant.spec().name.to_owned()),
-            speedup: Some(1.0 / ratio.median),
+            speedup: Some(rounded(1.0 / ratio.median, 1e2)),
         });
         choice.tied_with = self.names(tied, c.variant.spec().name);
         Some(choice)
@@ -133,4 +134,9 @@ impl Search<'_> {
         }
         names
     }
+}
+
+/// To one part in `parts`: a profile is read by people, and no clock is good to more digits.
+fn rounded(x: f64, parts: f64) -> f64 {
+    (x * parts).round() / parts
 }

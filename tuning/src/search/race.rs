@@ -1,6 +1,6 @@
 //! A candidate's series in a cell, when it leaves the race, and who won.
 
-use crate::stats::{Interval, Verdict, paired_ratio};
+use crate::stats::{Interval, MIN_PAIRS, Verdict, paired_ratio};
 
 /// Times of one candidate in one cell.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,11 @@ impl Series {
     /// Its time over the baseline's.
     pub fn ratio(&self) -> Option<Interval> {
         paired_ratio(self.ratios.iter().map(|&r| (1.0, r)))
+    }
+
+    /// Enough rounds for a verdict; below, not even a tie may be claimed.
+    pub fn decided(&self) -> bool {
+        self.ratios.len() >= MIN_PAIRS
     }
 
     fn best(&self) -> f64 {
@@ -91,7 +96,7 @@ pub(super) enum Outcome {
 /// first, so that a tie is not decided by noise.
 pub(super) fn decide(series: &[Series], noise: f64) -> Outcome {
     let verdict = |s: &Series| s.ratio().map(|r| Verdict::of(&r, noise));
-    let live: Vec<usize> = (0..series.len()).filter(|&i| series[i].live() && !series[i].ratios.is_empty()).collect();
+    let live: Vec<usize> = (0..series.len()).filter(|&i| series[i].live() && series[i].decided()).collect();
     let median = |i: usize| series[i].ratio().map_or(f64::INFINITY, |r| r.median);
     let leader = live
         .iter()
@@ -136,7 +141,7 @@ mod tests {
     fn a_tie_keeps_the_default() {
         let s = [around(0.995, 8), around(1.3, 8)];
         assert_eq!(decide(&s, 0.02), Outcome::Kept { tied: vec![0] });
-        assert_eq!(decide(&[around(0.5, 3)], 0.02), Outcome::Kept { tied: vec![0] }, "three rounds tell nothing");
+        assert_eq!(decide(&[around(0.5, 3)], 0.02), Outcome::Kept { tied: vec![] }, "three rounds tell nothing");
         assert_eq!(decide(&[], 0.02), Outcome::Kept { tied: vec![] });
     }
 

@@ -73,6 +73,8 @@ pub enum Fate {
     Dropped(String),
     /// The search ended before its turn.
     NotMeasured,
+    /// The search ended after too few rounds for a verdict.
+    Undecided,
     /// It is the choice for the shape.
     Won,
     /// It cannot be told from the choice for the shape.

@@ -95,6 +95,7 @@ fn words(fate: &Fate) -> (String, Option<&str>) {
         Fate::Refused(why) => ("refused".into(), Some(why)),
         Fate::Dropped(why) => ("dropped".into(), Some(why)),
         Fate::NotMeasured => ("not measured".into(), None),
+        Fate::Undecided => ("too few rounds".into(), None),
         Fate::Won => ("won".into(), None),
         Fate::Tied => ("tie".into(), None),
         Fate::Behind(verdict) => (verdict.to_string(), None),
@@ -114,6 +115,7 @@ fn shape(s: &Shape) -> String {
 
 fn note(op: Op, found: &Found) -> String {
     let told = match (&found.confirmation, found.changes) {
+        (_, 0) if found.stopped => "nothing is decided yet".to_owned(),
         (_, 0) => "what is in force stays".to_owned(),
         (None, n) => format!("{n} won, not confirmed by whole runs and so not taken"),
         (Some(r), n) => {
