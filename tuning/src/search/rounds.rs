@@ -21,23 +21,34 @@ impl Search<'_> {
     /// Rounds until they are over, nobody is left, or it is time to stop (then `true`).
     pub(super) fn race(&mut self) -> Result<bool, TuneError> {
         let mut anchor = Anchor::new(self.options.drift);
-        for round in 1..=self.options.rounds {
+        let rounds = self.options.rounds;
+        // Half as many again for turns that were thrown away: too few rounds would leave a candidate undecided.
+        for round in 1..=rounds + rounds / 2 {
+            let due = round.min(rounds);
+            if round > rounds && !self.lacks(rounds) {
+                break;
+            }
             for i in 0..self.candidates.len() {
                 // Forth and back, so that nobody is always measured after the same one.
                 let c = if round % 2 == 0 { self.candidates.len() - 1 - i } else { i };
-                if self.race_limits.reached() || !self.turn(c, round, &mut anchor)? {
+                if self.race_limits.reached() || !self.turn(c, due, &mut anchor)? {
                     return Ok(true);
                 }
             }
             self.eliminate()?;
             let live = (0..self.candidates.len()).filter(|&c| self.series.iter().any(|s| s[c].live())).count();
             let leader = self.leader();
-            (self.on_event)(Event::Round { round, of: self.options.rounds, live, leader });
+            (self.on_event)(Event::Round { round, of: rounds.max(round), live, leader });
             if live == 0 {
                 break;
             }
         }
         Ok(false)
+    }
+
+    /// Somebody who is left has been measured in fewer rounds.
+    fn lacks(&self, rounds: usize) -> bool {
+        self.series.iter().flatten().any(|s| s.live() && s.ratios.len() < rounds)
     }
 
     fn eliminate(&mut self) -> Result<(), TuneError> {
