@@ -89,10 +89,14 @@ ops! {
     SsmConv = "ssm_conv",
     /// The convolution over an input that holds its own past.
     ConvTaps = "conv_taps",
+    /// The convolution's state moves on by a run's tokens.
+    ConvShift = "conv_shift",
     /// Decay and write strength of the delta rule.
     DeltaGates = "delta_gates",
     /// The gated delta rule.
     GatedDeltaNet = "gated_delta_net",
+    /// A delta-net layer between its projections, all but the move of the convolution's state.
+    DeltaHeads = "delta_heads",
     /// A delta-net layer between its projections.
     DeltaNet = "delta_net",
     /// Softmax attention over a KV cache.

@@ -28,9 +28,11 @@ static DEFS: &[&dyn OpDef] = &[
     &binary::Binary::<gating::Swiglu>::DEF,
     &concat::Concat,
     &cont::Cont,
+    &conv_shift::ConvShift,
     &conv_taps::ConvTaps,
     &cumsum::Cumsum,
     &delta_gates::DeltaGates,
+    &delta_heads::DeltaHeads,
     &delta_net::DeltaNet,
     &gated_delta_net::GatedDeltaNet,
     &get_rows::GetRows,
@@ -92,9 +94,11 @@ pub mod attention;
 pub mod binary;
 pub mod concat;
 pub mod cont;
+pub mod conv_shift;
 pub mod conv_taps;
 pub mod cumsum;
 pub mod delta_gates;
+pub mod delta_heads;
 pub mod delta_net;
 pub mod gated_delta_net;
 pub mod gating;

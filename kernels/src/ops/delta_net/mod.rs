@@ -15,8 +15,9 @@
 //! Convolution and silu; L2 norm of q and k; gates; the delta rule with q scaled by `1/sqrt(d)`; `rms_norm(o) · silu(z)`
 //! head by head.
 
+mod fused;
 mod lowered;
-mod reference;
+pub(super) mod reference;
 
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::Instance;
@@ -26,18 +27,18 @@ use crate::{Call, Cost, Layout, Op, Params, Variant};
 pub struct DeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::DeltaNet, &DeltaNet);
-static VARIANTS: &[&dyn Variant] = &[&lowered::LOWERED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&fused::FUSED, &lowered::LOWERED, &REFERENCE];
 
 /// Numbers of input tensors.
-const QKV: usize = 0;
-const Z: usize = 1;
-const BA: usize = 2;
-const CONV_STATE: usize = 3;
-const STATE: usize = 4;
-const W_CONV: usize = 5;
-const DT: usize = 6;
-const A: usize = 7;
-const W_NORM: usize = 8;
+pub(super) const QKV: usize = 0;
+pub(super) const Z: usize = 1;
+pub(super) const BA: usize = 2;
+pub(super) const CONV_STATE: usize = 3;
+pub(super) const STATE: usize = 4;
+pub(super) const W_CONV: usize = 5;
+pub(super) const DT: usize = 6;
+pub(super) const A: usize = 7;
+pub(super) const W_NORM: usize = 8;
 
 impl OpDef for DeltaNet {
     fn op(&self) -> Op {
@@ -121,7 +122,7 @@ impl OpDef for DeltaNet {
 }
 
 /// `n_k_heads`, `head_dim` and ε of an instance.
-fn params(inst: &Instance) -> (usize, usize, f32) {
+pub(super) fn params(inst: &Instance) -> (usize, usize, f32) {
     match inst.params {
         Params::DeltaBlock { n_k_heads, head_dim, eps } => (n_k_heads, head_dim, eps),
         other => unreachable!("`delta_net` with {other:?}"),

@@ -8,11 +8,31 @@ use crate::Call;
 pub unsafe fn delta_net(call: &Call<'_>) {
     for s in 0..call.inputs[QKV].ne(2) {
         // SAFETY: the contract is the same.
-        let u = unsafe { convolve(call, s) };
-        for h in 0..call.inputs[STATE].ne(2) {
-            // SAFETY: the contract is the same.
-            unsafe { head(call, &u, h, s) }
+        unsafe {
+            let u = convolve(call, s);
+            shift(call, s);
+            heads(call, &u, s);
         }
+    }
+}
+
+/// The block without its last step: the convolution's state stays as it was.
+///
+/// # Safety
+/// As [`delta_net`].
+pub unsafe fn delta_heads(call: &Call<'_>) {
+    for s in 0..call.inputs[QKV].ne(2) {
+        // SAFETY: the contract is the same.
+        unsafe { heads(call, &convolve(call, s), s) }
+    }
+}
+
+/// # Safety
+/// As [`delta_net`].
+unsafe fn heads(call: &Call<'_>, u: &[Vec<f64>], s: usize) {
+    for h in 0..call.inputs[STATE].ne(2) {
+        // SAFETY: the contract is the same.
+        unsafe { head(call, u, h, s) }
     }
 }
 
@@ -29,7 +49,7 @@ fn silu(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
 }
 
-/// Convolution and silu of a sequence, `[T][C]`; the convolution's state moves on.
+/// Convolution and silu of a sequence, `[T][C]`.
 ///
 /// # Safety
 /// As [`delta_net`].
@@ -38,19 +58,39 @@ unsafe fn convolve(call: &Call<'_>, s: usize) -> Vec<Vec<f64>> {
     let taps = call.inputs[W_CONV].ne(0);
     let mut u = vec![vec![0.0; channels]; tokens];
     for c in 0..channels {
-        // SAFETY: indices lie inside the layouts that `infer` checked; one worker writes the state.
+        // SAFETY: indices lie inside the layouts that `infer` checked.
         unsafe {
             let past = (0..taps - 1).map(|k| get(call, CONV_STATE, [c, k, s, 0]));
             let all: Vec<f64> = past.chain((0..tokens).map(|t| get(call, QKV, [c, t, s, 0]))).collect();
             for (t, u) in u.iter_mut().enumerate() {
                 u[c] = silu((0..taps).map(|k| get(call, W_CONV, [k, c, 0, 0]) * all[t + k]).sum());
             }
-            for k in 0..taps - 1 {
-                call.inputs[CONV_STATE].set_f32([c, k, s, 0], all[tokens + k] as f32);
-            }
         }
     }
     u
+}
+
+/// The convolution's state moves on.
+///
+/// # Safety
+/// As [`delta_net`].
+unsafe fn shift(call: &Call<'_>, s: usize) {
+    let [channels, tokens, ..] = call.inputs[QKV].layout.ne;
+    let past = call.inputs[CONV_STATE].ne(1);
+    for c in 0..channels {
+        for k in 0..past {
+            // SAFETY: indices lie inside the layouts; a column is read before it is written.
+            unsafe {
+                let from = tokens + k;
+                let x = if from < past {
+                    get(call, CONV_STATE, [c, from, s, 0])
+                } else {
+                    get(call, QKV, [c, from - past, s, 0])
+                };
+                call.inputs[CONV_STATE].set_f32([c, k, s, 0], x as f32);
+            }
+        }
+    }
 }
 
 /// Norms, gates, delta rule and gated norm of a value head.

@@ -25,8 +25,8 @@ mod lowered_chunked;
 mod lowered_recurrent;
 mod panels;
 mod reference;
-mod sweep;
-mod token;
+pub(super) mod sweep;
+pub(super) mod token;
 
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Instance, Reason};

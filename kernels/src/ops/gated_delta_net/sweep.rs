@@ -5,7 +5,7 @@ use crate::math::Lanes;
 
 /// A slice of a head's state: all keys of `width` neighbouring values.
 #[derive(Clone, Copy)]
-pub(super) struct Slice {
+pub(in crate::ops) struct Slice {
     /// Value 0 of key 0.
     pub ptr: *mut f32,
     /// Elements from one key to the next.
@@ -26,7 +26,7 @@ const ROWS: usize = 4;
 /// The slice and the token's vectors are live and this worker's own, `sums` has room for `2 * width` elements and
 /// nothing else lies there, and the CPU has `V`'s features.
 #[inline(always)]
-pub(super) unsafe fn step<V: Lanes>(s: Slice, token: Token, sums: *mut f32) {
+pub(in crate::ops) unsafe fn step<V: Lanes>(s: Slice, token: Token, sums: *mut f32) {
     // SAFETY: by the caller's contract every address below lies inside the slice, the token's vectors or `sums`.
     unsafe {
         let (p, r) = (sums, sums.add(s.width));

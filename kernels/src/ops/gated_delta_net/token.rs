@@ -6,7 +6,7 @@ use crate::math::{self, Lanes, Level};
 
 /// What a token brings to a slice.
 #[derive(Clone, Copy)]
-pub(super) struct Token {
+pub(in crate::ops) struct Token {
     /// The key.
     pub k: *const f32,
     /// The query.
@@ -71,7 +71,7 @@ impl Source<'_, '_> {
 /// # Safety
 /// The CPU has the features of `V`.
 #[inline(always)]
-unsafe fn dot<V: Lanes>(x: &[f32], y: &[f32]) -> f32 {
+pub(in crate::ops) unsafe fn dot<V: Lanes>(x: &[f32], y: &[f32]) -> f32 {
     // SAFETY: chunks hold whole vectors.
     unsafe {
         let mut sums = [V::splat(0.0); 4];

@@ -41,7 +41,7 @@ fn reference_scale(n: usize, eps: f32, mean: bool, x: impl Fn(usize) -> f32) -> 
 /// # Safety
 /// `n` live F32 at each address, those at `y` this worker's own; the level's features.
 #[inline(always)]
-unsafe fn scale_row<L: Level>(n: usize, x: *const f32, scale: f32, w: Option<*const f32>, y: *mut f32) {
+pub(super) unsafe fn scale_row<L: Level>(n: usize, x: *const f32, scale: f32, w: Option<*const f32>, y: *mut f32) {
     let whole = n - n % L::V::N;
     // SAFETY: all indices are below `n`; each element is read before it is written. Features: by the caller.
     unsafe {
