@@ -1,8 +1,8 @@
 //! From a stack of profiles to the planner's choices.
 
 use deltascope_kernels::plan::{Chooser, Chosen};
-use deltascope_kernels::{Instance, Op};
-use deltascope_profiles::{Backend, Phase, Query, Stack, TunableValue};
+use deltascope_kernels::{Backend, Instance, Op};
+use deltascope_profiles::{Phase, Query, Stack, TunableValue};
 
 /// Answers the planner from a stack of profiles, for one run's phase and number of tokens.
 pub struct ProfileChooser<'a> {
@@ -12,11 +12,21 @@ pub struct ProfileChooser<'a> {
     pub phase: Phase,
     /// Tokens in the run, over all sequences.
     pub tokens: usize,
+    /// Where the plan runs: other backends' choices do not count.
+    pub backend: Backend,
+}
+
+/// A backend as profiles write it. The engine runs on the first GPU.
+pub fn in_profiles(backend: Backend) -> deltascope_profiles::Backend {
+    match backend {
+        Backend::Cpu => deltascope_profiles::Backend::Cpu,
+        Backend::Cuda => deltascope_profiles::Backend::Cuda(Some(0)),
+    }
 }
 
 /// What a profile may ask of a node: the weight's rows, columns and type where the op has a weight, else the shape of
 /// the first input.
-pub fn query<'a>(phase: Phase, tokens: usize, name: &'a str, inst: &Instance) -> Query<'a> {
+pub fn query<'a>(backend: Backend, phase: Phase, tokens: usize, name: &'a str, inst: &Instance) -> Query<'a> {
     let sized = weight_of(inst).or(inst.inputs.first().copied());
     Query {
         elements: inst.outputs.first().map(|o| o.elements() as u64),
@@ -25,7 +35,7 @@ pub fn query<'a>(phase: Phase, tokens: usize, name: &'a str, inst: &Instance) ->
         cols: sized.map(|l| l.ne[0] as u64),
         dtype: sized.map(|l| l.dtype.name()),
         node: Some(name),
-        ..Query::new(inst.op.name(), Backend::Cpu, phase)
+        ..Query::new(inst.op.name(), in_profiles(backend), phase)
     }
 }
 
@@ -43,7 +53,7 @@ pub fn weight_of(inst: &Instance) -> Option<deltascope_kernels::Layout> {
 
 impl Chooser for ProfileChooser<'_> {
     fn choose(&self, name: &str, inst: &Instance) -> Option<Chosen> {
-        let found = self.stack.lookup(&query(self.phase, self.tokens, name, inst))?;
+        let found = self.stack.lookup(&query(self.backend, self.phase, self.tokens, name, inst))?;
         let tunables = found
             .choice
             .tunables
@@ -59,5 +69,8 @@ impl Chooser for ProfileChooser<'_> {
             tunables,
             origin: found.origin.to_string(),
         })
+    }
+    fn backend(&self) -> Backend {
+        self.backend
     }
 }

@@ -97,10 +97,10 @@ fn a_checkpoint_takes_a_sequence_back() {
     let mut e = engine(Options::default());
     let model = demo();
     e.prompt(0, &model.tokenizer.encode(PROMPT, false).unwrap()).unwrap();
-    let c = e.checkpoint(0);
+    let c = e.checkpoint(0).unwrap();
     let a = e.decode(0, 100).unwrap().to_vec();
     e.decode(0, 200).unwrap();
-    e.restore(&c);
+    e.restore(&c).unwrap();
     assert_eq!(e.decode(0, 100).unwrap(), a);
 }
 

@@ -72,7 +72,7 @@ fn engine(name: &str, stack: Stack, threads: usize) -> Engine {
 
 /// Logits of all ids: the first `prefill` in ubatches, the rest one by one.
 fn logits(e: &mut Engine, ids: &[u32], prefill: usize, ubatch: usize) -> Vec<f32> {
-    e.reset(0);
+    e.reset(0).unwrap();
     let mut out = Vec::new();
     for tokens in ids[..prefill].chunks(ubatch).chain(ids[prefill..].chunks(1)) {
         out.extend_from_slice(e.eval(Batch { tokens, slot: 0, n_seqs: 1, logits: Logits::All }).unwrap());

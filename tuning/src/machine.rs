@@ -1,11 +1,28 @@
 //! The machine at hand, as profiles record it.
 
 use deltascope_kernels::cpu::{Isa, Topology};
-use deltascope_profiles::Machine;
+use deltascope_kernels::cuda::DeviceInfo;
+use deltascope_profiles::{Gpu, Machine};
 
-/// The machine at hand. GPUs are left to whoever has probed for them.
+/// The machine at hand, without its GPUs: finding them takes the driver a while.
 pub fn machine() -> Machine {
     describe(&Topology::detect(), Isa::detect())
+}
+
+/// The GPUs of this machine, in the driver's order; none where there is no driver.
+pub fn gpus() -> Vec<Gpu> {
+    DeviceInfo::all().unwrap_or_default().iter().map(gpu).collect()
+}
+
+/// A GPU as profiles record it.
+pub fn gpu(d: &DeviceInfo) -> Gpu {
+    let (major, minor) = d.compute_capability;
+    Gpu {
+        name: d.name.clone(),
+        compute_capability: Some(format!("{major}.{minor}")),
+        memory_gib: Some((d.memory as f64 / (1u64 << 30) as f64).ceil() as u32),
+        driver: Some(format!("CUDA {}.{}", d.driver / 1000, d.driver % 1000 / 10)),
+    }
 }
 
 fn describe(t: &Topology, isa: Isa) -> Machine {

@@ -5,10 +5,11 @@ use super::{Cache, Compiler, CudaError, Unit};
 use cudarc::driver::{result, sys};
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What a device says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceInfo {
     /// Its number.
     pub ordinal: usize,
@@ -22,6 +23,20 @@ pub struct DeviceInfo {
     pub multiprocessors: usize,
     /// CUDA version that the driver serves, as 12080.
     pub driver: i32,
+    /// Bytes a second that its memory gives at most; 0 if the driver does not say.
+    pub bandwidth: f64,
+}
+
+impl fmt::Display for DeviceInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = self.compute_capability;
+        let gib = self.memory as f64 / (1u64 << 30) as f64;
+        write!(f, "{}, compute capability {major}.{minor}, {gib:.1} GiB", self.name)?;
+        if self.bandwidth > 0.0 {
+            write!(f, " at {:.0} GB/s", self.bandwidth / 1e9)?;
+        }
+        write!(f, ", driver for CUDA {}.{}", self.driver / 1000, self.driver % 1000 / 10)
+    }
 }
 
 /// The driver is loaded and initialised, or why not.
@@ -55,7 +70,9 @@ impl DeviceInfo {
     fn of(ordinal: i32) -> Result<(DeviceInfo, sys::CUdevice), CudaError> {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+            CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as WIDTH, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK,
+            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
         };
         let device = result::device::get(ordinal).attempt("finding a device")?;
         let name = result::device::get_name(device).attempt("reading a device's name")?;
@@ -71,6 +88,10 @@ impl DeviceInfo {
                 memory: result::device::total_mem(device).attempt("reading a device's memory")?,
                 multiprocessors: attribute(COUNT)? as usize,
                 driver,
+                // Bits a transfer, kilohertz, two transfers a clock.
+                bandwidth: f64::from(attribute(WIDTH).unwrap_or(0)) / 8.0
+                    * f64::from(attribute(CLOCK).unwrap_or(0))
+                    * 2e3,
             };
             Ok((info, device))
         }

@@ -22,6 +22,8 @@ pub struct Bound {
     arena: DeviceBuffer,
     steps: Vec<Vec<Ready>>,
     outputs: Vec<(u32, usize, usize)>,
+    /// Where each storage of the plan lies.
+    bases: Vec<Option<DeviceSlice>>,
 }
 
 /// A launch with its arguments.
@@ -99,7 +101,7 @@ impl Bound {
             }
             steps.push(ready);
         }
-        Ok(Bound { device: device.clone(), arena, steps, outputs })
+        Ok(Bound { device: device.clone(), arena, steps, outputs, bases })
     }
 
     /// The device that it is bound to.
@@ -116,6 +118,24 @@ impl Bound {
         let mut bytes = vec![0; len];
         self.arena.read(at, &mut bytes)?;
         Ok(Some(bytes))
+    }
+
+    /// A copy of the bytes that a value of the plan reaches now, wherever it lies: for tapping live inputs. Only values
+    /// that a step uses have an address; others are empty.
+    ///
+    /// # Errors
+    /// The driver's, also of what was launched before.
+    pub fn read(&self, plan: &Plan, v: ValueId) -> Result<Vec<u8>, CudaError> {
+        let value = plan.graph.value(v);
+        let n = value.layout.span();
+        match self.bases[value.storage.0 as usize] {
+            Some(base) if value.offset + n <= base.len => {
+                let mut bytes = vec![0; n];
+                self.device.read(DeviceSlice { address: base.address + value.offset as u64, len: n }, &mut bytes)?;
+                Ok(bytes)
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Where an output lies, for what goes on on the device.
@@ -152,8 +172,8 @@ fn pair(v: &[f32]) -> u64 {
     u64::from(v[0].to_bits()) | u64::from(v.get(1).map_or(0, |f| f.to_bits())) << 32
 }
 
-/// Time of each step of a run, from an event before it to one after it: attributed time, which leaves the launch gaps
-/// out and is more than the steps take in a graph.
+/// Time of each step of a run, from the event after the step before to the one after it: attributed time, which is more
+/// than the steps take without events between them.
 pub struct StepTimes {
     events: Vec<sys::CUevent>,
     device: Device,
@@ -174,9 +194,10 @@ impl StepTimes {
         Ok(t)
     }
 
-    fn record(&self, at: usize) -> Result<(), CudaError> {
+    fn record(&self, at: usize, flags: sys::CUevent_record_flags) -> Result<(), CudaError> {
         // SAFETY: event and stream live as long as `self`.
-        unsafe { result::event::record(self.events[at], self.device.stream()) }.attempt("recording an event")
+        unsafe { sys::cuEventRecordWithFlags(self.events[at], self.device.stream(), flags as u32).result() }
+            .attempt("recording an event")
     }
 
     /// Microseconds of each of the first `steps` steps; waits for the run.
@@ -210,14 +231,24 @@ impl Drop for StepTimes {
 /// # Panics
 /// If `times` has room for fewer steps.
 pub fn run(bound: &mut Bound, range: std::ops::Range<usize>, times: Option<&StepTimes>) -> Result<(), CudaError> {
+    launch(bound, range, times, sys::CUevent_record_flags::CU_EVENT_RECORD_DEFAULT)
+}
+
+/// As [`run`]; in a graph that is being recorded, events are nodes of it if they are external.
+pub(super) fn launch(
+    bound: &Bound,
+    range: std::ops::Range<usize>,
+    times: Option<&StepTimes>,
+    flags: sys::CUevent_record_flags,
+) -> Result<(), CudaError> {
     bound.device.enter()?;
     if let Some(t) = times {
-        t.record(0)?;
+        t.record(0, flags)?;
     }
     for (n, step) in range.enumerate() {
         bound.launch(step)?;
         if let Some(t) = times {
-            t.record(n + 1)?;
+            t.record(n + 1, flags)?;
         }
     }
     Ok(())

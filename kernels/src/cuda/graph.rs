@@ -2,7 +2,8 @@
 //! where they lie.
 
 use super::error::Attempt;
-use super::{Bound, CudaError, Device, run};
+use super::exec::launch;
+use super::{Bound, CudaError, Device, StepTimes};
 use cudarc::driver::{result, sys};
 
 /// A recorded run.
@@ -13,17 +14,22 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Records all steps of a bound plan; nothing runs.
+    /// Records all steps of a bound plan; nothing runs. Its kernels should have run once: a driver that loads code late
+    /// cannot do so while a graph is recorded. With `times` each launch of the graph fills them.
     ///
     /// # Errors
     /// The driver's.
-    pub fn record(bound: &mut Bound, steps: usize) -> Result<Replay, CudaError> {
+    ///
+    /// # Panics
+    /// If `times` has room for fewer steps.
+    pub fn record(bound: &mut Bound, steps: usize, times: Option<&StepTimes>) -> Result<Replay, CudaError> {
         let device = bound.device().clone();
         device.synchronize()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as the device, and is idle.
         unsafe { result::stream::begin_capture(device.stream(), mode) }.attempt("recording a graph")?;
-        let launched = run(bound, 0..steps, None);
+        let external = sys::CUevent_record_flags::CU_EVENT_RECORD_EXTERNAL;
+        let launched = launch(bound, 0..steps, times, external);
         // SAFETY: capture began above on this stream; it is ended whether launches failed or not.
         let graph = unsafe { result::stream::end_capture(device.stream()) }.attempt("ending a graph");
         launched?;
@@ -49,7 +55,7 @@ impl Replay {
     /// The driver's.
     ///
     /// # Safety
-    /// The bound plan that was recorded, and what it was bound to, still exist.
+    /// The bound plan that was recorded, what it was bound to, and the times that it fills still exist.
     pub unsafe fn launch(&self) -> Result<(), CudaError> {
         self.device.enter()?;
         // SAFETY: the executable lives as long as `self`; memory by the caller's contract.

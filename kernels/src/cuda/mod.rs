@@ -24,7 +24,7 @@ pub use error::CudaError;
 pub use exec::{Bound, Places, StepTimes, run};
 pub use graph::Replay;
 pub use kernel::{Arg, CudaKernel, CudaVariant, Launch, Macro, Unit, as_is, no_macros, no_scratch, rows_of};
-pub use memory::{DeviceBuffer, DeviceSlice};
+pub use memory::{DeviceBuffer, DeviceSlice, Staging};
 pub use nvrtc::Nvrtc;
 
 /// The GPUs of this machine, for `doctor`: looks for the driver, its devices and the compiler, and opens nothing.

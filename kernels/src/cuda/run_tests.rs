@@ -97,11 +97,35 @@ fn a_graph_gives_the_bits_of_single_launches_and_reads_inputs_anew() {
         memory.0[0].write(0, other.bytes()).unwrap();
     }
     assert_ne!(single[0], single[1]);
-    let replay = Replay::record(&mut bound, plan.steps.len()).unwrap();
-    for (n, first) in [fill(&layouts[0], Fill::Normal(1.0), 0), other].iter().enumerate() {
-        memory.0[0].write(0, first.bytes()).unwrap();
-        // SAFETY: plan and memory are alive.
-        unsafe { replay.launch() }.unwrap();
-        assert_eq!(bound.output(0).unwrap().unwrap(), single[n], "input {n}");
+    // Once as the model runs, once with an event after each step.
+    for timed in [None, Some(&times)] {
+        let replay = Replay::record(&mut bound, plan.steps.len(), timed).unwrap();
+        for (n, first) in [&fill(&layouts[0], Fill::Normal(1.0), 0), &other].into_iter().enumerate() {
+            memory.0[0].write(0, first.bytes()).unwrap();
+            // SAFETY: plan, memory and times are alive.
+            unsafe { replay.launch() }.unwrap();
+            assert_eq!(bound.output(0).unwrap().unwrap(), single[n], "input {n}");
+        }
+    }
+    let micros = times.micros(plan.steps.len()).unwrap();
+    assert!(micros.iter().all(|&t| t > 0.0 && t < 1e5), "{micros:?}");
+    let product = *plan.steps[2].outputs.first().unwrap();
+    assert_eq!(bound.read(&plan, product).unwrap(), single[1]);
+}
+
+#[test]
+fn staging_carries_bytes_there_and_back() {
+    let device = match Device::first() {
+        Ok(d) => d,
+        Err(e) => return println!("no GPU: skipped ({e})"),
+    };
+    let (mut there, mut back) = (Staging::new(device, 16).unwrap(), Staging::new(device, 64).unwrap());
+    let mut buffer = DeviceBuffer::zeroed(device, 32).unwrap();
+    for round in 0..3 {
+        there.as_i32_mut().unwrap().copy_from_slice(&[round, 1, 2, 3]);
+        there.send(&mut buffer).unwrap();
+        back.fetch(buffer.slice()).unwrap();
+        assert_eq!(&back.bytes()[..16], there.bytes());
+        assert!(back.bytes()[16..].iter().all(|&b| b == 0));
     }
 }

@@ -43,6 +43,11 @@ impl Clock {
         }
     }
 
+    /// So many microseconds after the clock's zero: for times that were measured by another clock.
+    pub fn ticks(&self, micros: f64) -> Ticks {
+        Ticks((micros * self.ticks_per_us) as u64)
+    }
+
     /// Microseconds from `a` to `b`; 0 if the counters of two cores disagree about the order.
     pub fn micros(&self, a: Ticks, b: Ticks) -> f64 {
         b.0.saturating_sub(a.0) as f64 / self.ticks_per_us
@@ -60,5 +65,6 @@ mod tests {
         std::thread::sleep(Duration::from_millis(30));
         let (us, want) = (clock.micros(c, Clock::now()), t.elapsed().as_secs_f64() * 1e6);
         assert!((us / want - 1.0).abs() < 0.05, "{us} against {want}");
+        assert!((clock.micros(clock.ticks(3.0), clock.ticks(1003.5)) - 1000.5).abs() < 0.01);
     }
 }

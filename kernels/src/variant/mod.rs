@@ -14,9 +14,10 @@ use crate::{DType, Layout, Op, Params, TensorPtr};
 use std::fmt;
 
 /// Where a variant runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backend {
     /// This machine's processor.
+    #[default]
     Cpu,
     /// An NVIDIA GPU.
     Cuda,

@@ -57,6 +57,9 @@ pub enum EngineError {
     /// Memory that is missing.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A GPU, or that there is none.
+    #[error(transparent)]
+    Cuda(#[from] deltascope_kernels::cuda::CudaError),
     /// A node that the plan does not have.
     #[error("the model has no node `{0}`")]
     Node(String),

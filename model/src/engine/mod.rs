@@ -6,71 +6,46 @@
 //! * [`swap`] checks a change against what it replaces, on live inputs.
 
 mod error;
+mod gpu;
+mod host;
+mod memory;
+mod options;
+mod place;
 mod plans;
 pub mod swap;
 
 pub use error::EngineError;
+pub use options::{Options, Place};
 pub use plans::Ready;
 
 use crate::choice::ProfileChooser;
 use crate::model::Model;
 use crate::profiling::{PlanInfo, RunRecord};
-use crate::qwen3next::{BatchShape, Logits, StateShape, io};
+use crate::qwen3next::{BatchShape, Logits};
 use crate::state::{Checkpoint, State};
-use crate::store::{PackProgress, PackedStore};
-use deltascope_kernels::exec::{self, Recorder};
+use crate::store::PackProgress;
+use deltascope_kernels::Backend;
+use deltascope_kernels::cuda::DeviceInfo;
 use deltascope_kernels::pool::Pool;
-use deltascope_kernels::{Buffer, DType};
 use deltascope_profiles::{Phase, Stack};
-use plans::{PlanKey, Plans};
+use gpu::{Gpu, Landing};
+use host::{Host, Workers};
+use memory::{Binding, Memory};
+use plans::{PlanKey, Plans, Runners};
 use std::sync::Arc;
-use std::time::Instant;
-
-/// Options of an engine.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Workers in decode; 0 asks the profile, and where that says nothing, takes the cores that there are.
-    pub threads_decode: usize,
-    /// Workers in prefill; 0 as above.
-    pub threads_prefill: usize,
-    /// Cells of each sequence's KV cache; 0 takes 4096 or the model's context, whichever is less.
-    pub n_ctx: usize,
-    /// Sequences that there is room for.
-    pub n_slots: usize,
-    /// Tokens of a prompt that are run at once; 0 asks the profile, else 512.
-    pub ubatch: usize,
-    /// Type of the KV cache; `None` takes F32 for a model whose matrices are all F32, else F16.
-    pub kv_type: Option<DType>,
-    /// Bytes that packed weights may take; 0 takes three quarters of the memory available.
-    pub packed_budget: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            threads_decode: 0,
-            threads_prefill: 0,
-            n_ctx: 0,
-            n_slots: 1,
-            ubatch: 0,
-            kv_type: None,
-            packed_budget: 0,
-        }
-    }
-}
 
 /// Runs one model.
 pub struct Engine {
     model: Arc<Model>,
     options: Options,
     stack: Stack,
-    pool: Pool,
-    state: State,
-    store: PackedStore,
+    runners: Runners,
+    /// Before what they are bound to: fields are dropped in order.
     plans: Plans,
-    ids: Buffer,
-    positions: Buffer,
-    recorder: Option<Recorder>,
+    state: State,
+    memory: Memory,
+    /// Why a GPU that is there is not used.
+    note: Option<String>,
     recording: bool,
     last_record: Option<RunRecord>,
     /// What packing reports; set by whoever shows it.
@@ -96,45 +71,34 @@ impl Engine {
     /// # Errors
     /// If the options ask for more than the model or the memory has.
     pub fn new(model: Arc<Model>, stack: Stack, mut options: Options) -> Result<Engine, EngineError> {
-        let settings = stack.engine();
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let pick = |given: usize, profile: Option<usize>| if given > 0 { given } else { profile.unwrap_or(cores) };
-        options.threads_decode = pick(options.threads_decode, settings.threads.decode.map(|n| n as usize));
-        options.threads_prefill = pick(options.threads_prefill, settings.threads.prefill.map(|n| n as usize));
-        if options.ubatch == 0 {
-            options.ubatch = settings.ubatch.map_or(512, |n| n as usize);
-        }
-        let limit = model.config.context_length;
-        if options.n_ctx == 0 {
-            options.n_ctx = limit.min(4096);
-        }
-        if options.n_ctx > limit {
-            return Err(EngineError::Context { asked: options.n_ctx, limit });
-        }
-        options.n_slots = options.n_slots.max(1);
-        let all_f32 = model.weights.types().iter().all(|t| *t == DType::F32);
-        let kv_type = options.kv_type.unwrap_or(if all_f32 { DType::F32 } else { DType::F16 });
-        let shape = StateShape { n_slots: options.n_slots, n_ctx: options.n_ctx, kv_type };
-        let available = available_memory();
-        let need = State::bytes_for(&model.config, shape);
-        if need > available {
-            return Err(EngineError::Memory { what: "the state", need: need >> 20, available: available >> 20 });
-        }
-        if options.packed_budget == 0 {
-            options.packed_budget = (available - need) / 4 * 3;
-        }
-        let state = State::new(&model.config, shape);
-        let pool = Pool::new(options.threads_decode.max(options.threads_prefill));
+        let shape = options.settle(&model, &stack)?;
+        let found = place::find(options.place, place::Need::of(&model, shape))?;
+        let memory = match &found.gpu {
+            Some(device) => Memory::Gpu(Box::new(Gpu::new(device.clone(), options.graphs)?)),
+            None => {
+                let (available, need) = (available_memory(), State::bytes_for(&model.config, shape));
+                if need > available {
+                    return Err(EngineError::Memory {
+                        what: "the state",
+                        need: need >> 20,
+                        available: available >> 20,
+                    });
+                }
+                if options.packed_budget == 0 {
+                    options.packed_budget = (available - need) / 4 * 3;
+                }
+                Memory::Host(Host::new(options.packed_budget))
+            }
+        };
+        let workers = Workers::new(options.threads_decode.max(options.threads_prefill));
         Ok(Engine {
-            store: PackedStore::new(options.packed_budget),
+            state: State::new(&model.config, shape, found.gpu.as_ref())?,
+            memory,
+            note: found.note,
             model,
             stack,
-            pool,
-            state,
+            runners: Runners { workers, landing: Landing::default() },
             plans: Plans::default(),
-            ids: Buffer::zeroed(0),
-            positions: Buffer::zeroed(0),
-            recorder: None,
             recording: false,
             last_record: None,
             on_pack: None,
@@ -145,6 +109,21 @@ impl Engine {
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Where it runs.
+    pub fn backend(&self) -> Backend {
+        self.memory.backend()
+    }
+
+    /// The GPU that it runs on, if it does.
+    pub fn device(&self) -> Option<&DeviceInfo> {
+        self.memory.device()
+    }
+
+    /// Why a GPU that is there is not used, where the engine was left to choose.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// The options in force, with what was left open filled in.
@@ -176,8 +155,8 @@ impl Engine {
         self.options.threads_decode = decode.max(1);
         self.options.threads_prefill = prefill.max(1);
         let most = self.options.threads_decode.max(self.options.threads_prefill);
-        if most != self.pool.threads() {
-            self.pool = Pool::new(most);
+        if most != self.runners.workers.pool.threads() {
+            self.runners.workers = Workers::new(most);
         }
         self.plans.clear();
     }
@@ -208,28 +187,37 @@ impl Engine {
     }
 
     /// Forgets a sequence.
-    pub fn reset(&mut self, slot: usize) {
-        self.state.reset(slot);
+    ///
+    /// # Errors
+    /// The GPU's, if the engine runs on one.
+    pub fn reset(&mut self, slot: usize) -> Result<(), EngineError> {
+        Ok(self.state.reset(slot)?)
     }
 
     /// Copies a slot's recurrent state.
-    pub fn checkpoint(&self, slot: usize) -> Checkpoint {
-        self.state.checkpoint(slot)
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
+    pub fn checkpoint(&self, slot: usize) -> Result<Checkpoint, EngineError> {
+        Ok(self.state.checkpoint(slot)?)
     }
 
     /// Goes back to a checkpoint.
-    pub fn restore(&mut self, c: &Checkpoint) {
-        self.state.restore(c);
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
+    pub fn restore(&mut self, c: &Checkpoint) -> Result<(), EngineError> {
+        Ok(self.state.restore(c)?)
     }
 
-    /// Bytes of packed weights.
-    pub fn packed_bytes(&self) -> usize {
-        self.store.bytes()
+    /// Bytes of weights that are held beside the mapped file: packed, or on a GPU.
+    pub fn held_bytes(&self) -> usize {
+        self.memory.bytes()
     }
 
     /// The pool, for what else must run on it between tokens.
     pub fn pool(&mut self) -> &mut Pool {
-        &mut self.pool
+        &mut self.runners.workers.pool
     }
 
     /// Runs a prompt on a slot, split by the ubatch; returns the logits of its last token.
@@ -260,8 +248,7 @@ impl Engine {
         let ready = self.prepare(batch)?;
         self.run(ready, None)?;
         self.finish(batch);
-        let ready = self.plans.get(ready);
-        ready.bound.output_f32(io::LOGITS).ok_or(EngineError::NoLogits)
+        self.plans.get(ready).logits(&self.runners).ok_or(EngineError::NoLogits)
     }
 
     /// Checks a batch, makes its plan ready and fills the inputs.
@@ -269,7 +256,7 @@ impl Engine {
         let shape = self.shape_of(batch)?;
         let phase = phase_of(&shape);
         let key = PlanKey { shape, slot: batch.slot, phase };
-        self.fill_inputs(batch, shape);
+        self.fill_inputs(batch, shape)?;
         if !self.plans.has(key) {
             let ready = self.build(key)?;
             self.plans.insert(key, ready);
@@ -298,74 +285,54 @@ impl Engine {
         Ok(BatchShape { n_tokens, n_seqs, n_kv, logits: batch.logits })
     }
 
-    fn fill_inputs(&mut self, batch: Batch<'_>, shape: BatchShape) {
-        let bytes = batch.tokens.len() * 4;
-        if self.ids.len() < bytes {
-            // Bound plans point to the old buffers.
+    fn fill_inputs(&mut self, batch: Batch<'_>, shape: BatchShape) -> Result<(), EngineError> {
+        if self.memory.reserve(batch.tokens.len())? {
             self.plans.clear();
-            self.ids = Buffer::zeroed(bytes.next_power_of_two());
-            self.positions = Buffer::zeroed(bytes.next_power_of_two());
         }
-        for (dst, &t) in self.ids.as_i32_mut().iter_mut().zip(batch.tokens) {
-            *dst = t as i32;
-        }
-        for s in 0..shape.n_seqs {
-            let start = self.state.position(batch.slot + s);
-            for t in 0..shape.n_tokens {
-                self.positions.as_i32_mut()[s * shape.n_tokens + t] = (start + t) as i32;
-            }
-        }
+        let state = &self.state;
+        let positions = (0..shape.n_seqs).flat_map(|s| {
+            let start = state.position(batch.slot + s);
+            start..start + shape.n_tokens
+        });
+        self.memory.fill(batch.tokens, positions)
     }
 
     fn build(&mut self, key: PlanKey) -> Result<Ready, EngineError> {
+        let (phase, backend) = (key.phase, self.backend());
         let chooser =
-            ProfileChooser { stack: &self.stack, phase: key.phase, tokens: key.shape.n_tokens * key.shape.n_seqs };
-        let threads = self.threads(key.phase);
-        let plan = plans::plan(&self.model, &self.state, key.shape, &chooser, threads)?;
+            ProfileChooser { stack: &self.stack, phase, tokens: key.shape.n_tokens * key.shape.n_seqs, backend };
+        let plan = plans::plan(&self.model, &self.state, key.shape, &chooser, self.threads(phase))?;
         let mut silent = |_: PackProgress| {};
-        let progress: &mut dyn FnMut(PackProgress) = match &mut self.on_pack {
-            Some(f) => f,
-            None => &mut silent,
-        };
-        self.store.ensure(&self.model, &plan.packed, progress)?;
-        let memory = plans::Memory {
+        let to = Binding {
             model: &self.model,
-            store: &self.store,
             state: &self.state,
             slot: key.slot,
-            ids: &self.ids,
-            positions: &self.positions,
+            threads: self.runners.workers.pool.threads(),
+            progress: match &mut self.on_pack {
+                Some(f) => f,
+                None => &mut silent,
+            },
         };
-        plans::bind(plan, &memory, self.pool.threads(), key.phase)
+        let program = self.memory.bind(&plan, to)?;
+        let info = Arc::new(PlanInfo::of(&plan, phase, backend));
+        Ok(Ready { plan, program, info })
     }
 
     fn threads(&self, phase: Phase) -> usize {
-        match phase {
-            Phase::Decode => self.options.threads_decode,
-            Phase::Prefill => self.options.threads_prefill,
+        match (self.backend(), phase) {
+            (Backend::Cuda, _) => 1,
+            (Backend::Cpu, Phase::Decode) => self.options.threads_decode,
+            (Backend::Cpu, Phase::Prefill) => self.options.threads_prefill,
         }
     }
 
     /// Runs a prepared plan, or a range of its steps.
     pub(crate) fn run(&mut self, key: PlanKey, range: Option<std::ops::Range<usize>>) -> Result<(), EngineError> {
-        let started = Instant::now();
         let ready = self.plans.get_mut(key);
-        let steps = ready.plan.steps.len();
-        let whole = range.is_none();
-        let range = range.unwrap_or(0..steps);
-        if self.recording && whole {
-            let threads = ready.plan.threads.min(self.pool.threads());
-            if !self.recorder.as_mut().is_some_and(|r| r.fits(threads, steps)) {
-                self.recorder = Some(Recorder::new(self.pool.threads(), steps.next_power_of_two()));
-            }
-            exec::run(&mut self.pool, &ready.plan, &mut ready.bound, range, self.recorder.as_ref());
-            let wall = started.elapsed();
-            if let Some(r) = &mut self.recorder {
-                let info: &Arc<PlanInfo> = &ready.info;
-                self.last_record = Some(RunRecord::read(r, info, threads, wall));
-            }
-        } else {
-            exec::run(&mut self.pool, &ready.plan, &mut ready.bound, range, None);
+        match range {
+            None if self.recording => self.last_record = Some(ready.run_recorded(&mut self.runners)?),
+            None => ready.run(0..ready.plan.steps.len(), &mut self.runners)?,
+            Some(range) => ready.run(range, &mut self.runners)?,
         }
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! Plans that are ready to run, by shape of batch.
 
 use super::EngineError;
+use super::gpu::{Landing, Launches};
+use super::host::Workers;
 use crate::model::Model;
-use crate::profiling::PlanInfo;
+use crate::profiling::{PlanInfo, RunRecord};
 use crate::qwen3next::{self, BatchShape, io};
 use crate::state::State;
-use crate::store::PackedStore;
-use deltascope_kernels::exec::{Bindings, Bound};
+use deltascope_kernels::ValueId;
+use deltascope_kernels::exec::Bound;
 use deltascope_kernels::plan::{Chooser, Plan};
-use deltascope_kernels::{Buffer, Packing};
 use deltascope_profiles::{Phase, Stack};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a plan is for.
@@ -25,9 +27,15 @@ pub struct Ready {
     /// The plan.
     pub plan: Plan,
     /// Its addresses and temporaries.
-    pub bound: Bound,
+    pub(super) program: Program,
     /// What reports say of it.
     pub info: Arc<PlanInfo>,
+}
+
+/// A bound plan, where it runs.
+pub(super) enum Program {
+    Host(Bound),
+    Gpu(Box<Launches>),
 }
 
 /// Plans kept for use again, the latest last. Few: a prefill plan owns the memory of its temporaries.
@@ -84,6 +92,50 @@ impl Plans {
     }
 }
 
+impl Ready {
+    /// What a value of the plan holds now, wherever it lies.
+    ///
+    /// # Errors
+    /// The device's, where it lies on one.
+    pub(super) fn read(&self, v: ValueId) -> Result<Vec<u8>, EngineError> {
+        match &self.program {
+            Program::Host(bound) => Ok(bound.read(&self.plan, v)),
+            Program::Gpu(launches) => Ok(launches.read(&self.plan, v)?),
+        }
+    }
+
+    /// Runs some of its steps.
+    pub(super) fn run(&mut self, range: Range<usize>, by: &mut Runners) -> Result<(), EngineError> {
+        match &mut self.program {
+            Program::Host(bound) => by.workers.run(&self.plan, bound, range),
+            Program::Gpu(launches) => launches.run(range, &mut by.landing)?,
+        }
+        Ok(())
+    }
+
+    /// Runs all of them, and says what each took.
+    pub(super) fn run_recorded(&mut self, by: &mut Runners) -> Result<RunRecord, EngineError> {
+        match &mut self.program {
+            Program::Host(bound) => Ok(by.workers.run_recorded(&self.plan, bound, &self.info)),
+            Program::Gpu(launches) => Ok(launches.run_recorded(&self.info, &mut by.landing)?),
+        }
+    }
+
+    /// The logits of its last run, if that was the last of all runs.
+    pub(super) fn logits<'a>(&'a self, by: &'a Runners) -> Option<&'a [f32]> {
+        match &self.program {
+            Program::Host(bound) => bound.output_f32(io::LOGITS),
+            Program::Gpu(_) => by.landing.logits(),
+        }
+    }
+}
+
+/// What runs plans: workers, and the place on the host where a GPU's results land.
+pub(super) struct Runners {
+    pub workers: Workers,
+    pub landing: Landing,
+}
+
 /// The model's graph for a shape of batch, lowered and scheduled.
 pub(super) fn plan(
     model: &Model,
@@ -94,46 +146,4 @@ pub(super) fn plan(
 ) -> Result<Plan, EngineError> {
     let graph = qwen3next::build(&model.config, &model.weights, &model.weight_ids, state.shape(), shape);
     Ok(Plan::build(graph, chooser, threads)?)
-}
-
-/// Where a plan's memory lies.
-pub(super) struct Memory<'a> {
-    pub model: &'a Model,
-    pub store: &'a PackedStore,
-    pub state: &'a State,
-    pub slot: usize,
-    pub ids: &'a Buffer,
-    pub positions: &'a Buffer,
-}
-
-impl Bindings for Memory<'_> {
-    fn weight(&self, id: u32) -> Option<(*const u8, usize)> {
-        let data = self.model.weight(id)?.data();
-        Some((data.as_ptr(), data.len()))
-    }
-
-    fn packed(&self, id: u32, packing: Packing) -> Option<(*const u8, usize)> {
-        self.store.get(id, packing)
-    }
-
-    fn input(&self, id: u32) -> Option<(*mut u8, usize)> {
-        let buffer = match id {
-            io::IDS => self.ids,
-            io::POSITIONS => self.positions,
-            _ => return None,
-        };
-        Some((buffer.as_ptr(), buffer.len()))
-    }
-
-    fn state(&self, id: u32) -> Option<(*mut u8, usize)> {
-        self.state.bind(id, self.slot)
-    }
-}
-
-pub(super) fn bind(plan: Plan, memory: &Memory<'_>, threads: usize, phase: Phase) -> Result<Ready, EngineError> {
-    // SAFETY: the engine owns or shares what is bound (the mapped file through `model`, packed weights, states, inputs),
-    // moves none of it, drops plans when an input is reallocated, and runs one plan at a time.
-    let bound = unsafe { Bound::new(&plan, memory, threads)? };
-    let info = Arc::new(PlanInfo::of(&plan, phase));
-    Ok(Ready { plan, bound, info })
 }

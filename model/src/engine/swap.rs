@@ -3,13 +3,12 @@
 //! A node is run by the old plan with its inputs copied before it and its outputs after it; then the new variant runs
 //! alone on the copies. The tuner's gate and the workbench's swap are this.
 
-use super::{Batch, Engine, EngineError};
+use super::{Batch, Engine, EngineError, Ready};
 use crate::choice::ProfileChooser;
 use crate::qwen3next::Logits;
 use deltascope_kernels::Buffer;
 use deltascope_kernels::check::{self, Difference, Outcome, Tensor};
 use deltascope_kernels::graph::ValueId;
-use deltascope_kernels::plan::Plan;
 use deltascope_kernels::{Instance, Tunables, Variant, ops};
 use deltascope_profiles::{Phase, Stack};
 
@@ -71,10 +70,10 @@ impl Engine {
                 continue;
             }
             self.run(key, Some(at..steps.start))?;
-            let inputs = self.copy_inputs(key, i);
+            let inputs = self.copy_inputs(key, i)?;
             self.run(key, Some(steps.clone()))?;
             at = steps.end;
-            taps.push(self.copy_result(key, i, inputs));
+            taps.push(self.copy_result(key, i, inputs)?);
         }
         let end = self.plans().get(key).plan.steps.len();
         self.run(key, Some(at..end))?;
@@ -82,22 +81,18 @@ impl Engine {
         Ok(taps)
     }
 
-    fn copy_inputs(&mut self, key: super::PlanKey, node: usize) -> Vec<Tensor> {
+    fn copy_inputs(&mut self, key: super::PlanKey, node: usize) -> Result<Vec<Tensor>, EngineError> {
         let ready = self.plans().get(key);
-        ready.plan.nodes[node].inputs.iter().map(|&v| copy(&ready.plan, &ready.bound, v)).collect()
+        ready.plan.nodes[node].inputs.iter().map(|&v| copy(ready, v)).collect()
     }
 
-    fn copy_result(&mut self, key: super::PlanKey, node: usize, inputs: Vec<Tensor>) -> Tap {
+    fn copy_result(&mut self, key: super::PlanKey, node: usize, inputs: Vec<Tensor>) -> Result<Tap, EngineError> {
         let ready = self.plans().get(key);
         let n = &ready.plan.nodes[node];
-        let outputs = n.outputs.iter().map(|&v| copy(&ready.plan, &ready.bound, v)).collect();
-        let states = ops::def(n.op())
-            .updates()
-            .iter()
-            .filter_map(|&i| n.inputs.get(i))
-            .map(|&v| copy(&ready.plan, &ready.bound, v));
-        let result = Outcome { outputs, states: states.collect(), micros: 0.0 };
-        Tap { node: n.name.clone(), inst: n.inst.clone(), inputs, result, variant: n.variant }
+        let outputs = n.outputs.iter().map(|&v| copy(ready, v)).collect::<Result<_, _>>()?;
+        let states = ops::def(n.op()).updates().iter().filter_map(|&i| n.inputs.get(i)).map(|&v| copy(ready, v));
+        let result = Outcome { outputs, states: states.collect::<Result<_, _>>()?, micros: 0.0 };
+        Ok(Tap { node: n.name.clone(), inst: n.inst.clone(), inputs, result, variant: n.variant })
     }
 
     /// Runs a variant alone on a tap's inputs and compares it with the variant in force and with the reference. Parts of
@@ -113,9 +108,10 @@ impl Engine {
         stack: &Stack,
         phase: Phase,
     ) -> Result<Checked, EngineError> {
-        let below = ProfileChooser { stack, phase, tokens: 1 };
+        let backend = self.backend();
+        let below = ProfileChooser { stack, phase, tokens: 1, backend };
         let pool = self.pool();
-        let new = check::run_variant(pool, variant, tunables, tap.inst.params, &tap.inputs, None, &below)?;
+        let new = check::run_on(backend, pool, variant, tunables, tap.inst.params, &tap.inputs, None, &below)?;
         let reference = check::run_reference(pool, tap.inst.op, tap.inst.params, &tap.inputs)?;
         Ok(Checked {
             node: tap.node.clone(),
@@ -131,13 +127,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::eval`].
     pub fn divergence(&mut self, slot: usize, token: u32, other: &Stack) -> Result<Divergence, EngineError> {
-        let before = self.checkpoint(slot);
+        let before = self.checkpoint(slot)?;
         let a = self.decode(slot, token)?.to_vec();
-        self.restore(&before);
+        self.restore(&before)?;
         let mine = self.set_stack(other.clone());
         let b = self.eval(Batch { tokens: &[token], slot, n_seqs: 1, logits: Logits::Last }).map(<[f32]>::to_vec);
-        self.restore(&before);
+        let restored = self.restore(&before);
         self.set_stack(mine);
+        restored?;
         let b = b?;
         Ok(Divergence { kl: kl_divergence(&a, &b), same_argmax: argmax(&a) == argmax(&b) })
     }
@@ -175,9 +172,8 @@ fn argmax(x: &[f32]) -> Option<usize> {
 }
 
 /// A value's bytes as a tensor of its own, with the view's strides.
-fn copy(plan: &Plan, bound: &deltascope_kernels::exec::Bound, v: ValueId) -> Tensor {
-    let layout = plan.graph.layout(v);
-    Tensor { layout, data: Buffer::from_bytes(&bound.read(plan, v)) }
+fn copy(ready: &Ready, v: ValueId) -> Result<Tensor, EngineError> {
+    Ok(Tensor { layout: ready.plan.graph.layout(v), data: Buffer::from_bytes(&ready.read(v)?) })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::choice::weight_of;
 use deltascope_kernels::plan::Plan;
-use deltascope_kernels::{Cost, DType, Instance, Op, Variant};
+use deltascope_kernels::{Backend, Cost, DType, Instance, Op, Variant};
 use deltascope_profiles::Phase;
 use std::ops::Range;
 
@@ -50,6 +50,8 @@ pub struct PlanInfo {
     pub step_nodes: Vec<usize>,
     /// Of the plan.
     pub phase: Phase,
+    /// Where it runs.
+    pub backend: Backend,
     /// Workers.
     pub threads: usize,
     /// Barriers in a run.
@@ -57,7 +59,7 @@ pub struct PlanInfo {
 }
 
 impl PlanInfo {
-    pub(crate) fn of(plan: &Plan, phase: Phase) -> PlanInfo {
+    pub(crate) fn of(plan: &Plan, phase: Phase, backend: Backend) -> PlanInfo {
         let nodes = plan
             .nodes
             .iter()
@@ -99,8 +101,10 @@ impl PlanInfo {
             nodes,
             step_nodes: plan.steps.iter().map(|s| s.node.0).collect(),
             phase,
+            backend,
             threads: plan.threads,
-            barriers: plan.barriers(),
+            // Steps on a GPU follow one another on a stream, without meeting.
+            barriers: if backend == Backend::Cpu { plan.barriers() } else { 0 },
         }
     }
 }

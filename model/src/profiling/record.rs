@@ -63,6 +63,26 @@ impl RunRecord {
         }
     }
 
+    /// A run on a GPU, from the time between the events around each step: one track, whose steps follow one another.
+    pub(crate) fn attributed(info: &Arc<PlanInfo>, micros: &[f64], wall: Duration) -> RunRecord {
+        let clock = Clock::get();
+        let mut at = 0.0;
+        let track = micros.iter().map(|&us| {
+            let start = clock.ticks(at);
+            at += us;
+            StepTime { arrive: start, start, end: clock.ticks(at) }
+        });
+        let tracks = vec![(Ticks(0), track.collect())];
+        RunRecord {
+            info: Arc::clone(info),
+            steps: micros.iter().map(|&us| StepCost { work: us as f32, wait: 0.0 }).collect(),
+            wall_us: wall.as_secs_f64() * 1e6,
+            span_us: at,
+            last_wait_us: 0.0,
+            tracks,
+        }
+    }
+
     /// Wall time less what the steps and the last barrier account for.
     pub fn residual_us(&self) -> f64 {
         let steps: f64 = self.steps.iter().map(|s| f64::from(s.work + s.wait)).sum();

@@ -1,7 +1,7 @@
 //! Tables over many runs: by op, by node, by layer, by block.
 
 use super::{PlanInfo, RunRecord, StepCost};
-use deltascope_kernels::{Cost, Op};
+use deltascope_kernels::{Backend, Cost, Op};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -68,6 +68,8 @@ pub struct Table {
     pub residual_us: f64,
     /// Barriers in a run.
     pub barriers: usize,
+    /// Where the runs were, which says how their steps were timed.
+    pub backend: Backend,
 }
 
 /// Runs of one plan, the latest `capacity` of them.
@@ -151,6 +153,7 @@ impl Stats {
             wait_us: mean(&|r| r.last_wait_us + r.steps.iter().map(|s| f64::from(s.wait)).sum::<f64>()),
             residual_us: mean(&|r| r.residual_us),
             barriers: info.barriers,
+            backend: info.backend,
         }
     }
 

@@ -103,7 +103,7 @@ impl Ab {
         if self.before.is_none() {
             self.before = Some(engine.stack().clone());
         }
-        let start = engine.checkpoint(batch.slot);
+        let start = engine.checkpoint(batch.slot)?;
         let result = self.pair(engine, batch);
         match &result {
             Ok(_) => {
@@ -113,7 +113,8 @@ impl Ab {
                 }
             }
             Err(_) => {
-                engine.restore(&start);
+                // The pair's own error says more than one of going back.
+                let _ = engine.restore(&start);
                 self.end(engine);
             }
         }
@@ -121,14 +122,14 @@ impl Ab {
     }
 
     fn pair(&mut self, engine: &mut Engine, batch: Batch<'_>) -> Result<Step, TuneError> {
-        let start = engine.checkpoint(batch.slot);
+        let start = engine.checkpoint(batch.slot)?;
         let a_first = self.run.is_multiple_of(2);
         self.run += 1;
         let mut turn = |side: &Side| {
             if *engine.stack() != side.stack {
                 engine.set_stack(side.stack.clone());
             }
-            engine.restore(&start);
+            engine.restore(&start)?;
             run(engine, batch)
         };
         let (a, b) = if a_first {
@@ -232,11 +233,11 @@ impl Ab {
         limits: Limits<'_>,
         mut progress: impl FnMut(&Ab),
     ) -> Result<Option<Report>, TuneError> {
-        let start = engine.checkpoint(workload.slot);
+        let start = engine.checkpoint(workload.slot)?;
         let mut result = Ok(());
         while result.is_ok() && !self.done() && !limits.reached() {
             result = workload.batch(self.run).and_then(|batch| self.step(engine, batch).map(drop));
-            engine.restore(&start);
+            engine.restore(&start)?;
             progress(&self);
         }
         self.end(engine);

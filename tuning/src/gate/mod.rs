@@ -50,9 +50,9 @@ impl Gate {
     /// # Errors
     /// If the batch cannot run, or the plan lacks the node.
     pub fn at(engine: &mut Engine, batch: Batch<'_>, node: &str, phase: Phase) -> Result<Gate, TuneError> {
-        let before = engine.checkpoint(batch.slot);
+        let before = engine.checkpoint(batch.slot)?;
         let taps = engine.eval_tapped(batch, &[node.to_owned()]);
-        engine.restore(&before);
+        engine.restore(&before)?;
         let tap = taps?.into_iter().next().ok_or_else(|| EngineError::Node(node.to_owned()))?;
         let reference = check::run_reference(engine.pool(), tap.inst.op, tap.inst.params, &tap.inputs)
             .map_err(EngineError::from)?;
@@ -70,12 +70,14 @@ impl Gate {
         tunables: &Tunables,
         stack: &Stack,
     ) -> Result<Checked, Refusal> {
-        let below = ProfileChooser { stack, phase: self.phase, tokens: self.tokens };
+        let backend = engine.backend();
+        let below = ProfileChooser { stack, phase: self.phase, tokens: self.tokens, backend };
         let inst = &self.tap.inst;
         if variant.spec().op != inst.op {
             return Err(Refusal::Unsupported(format!("computes {}, not {}", variant.spec().op, inst.op)));
         }
-        let new = check::run_variant(engine.pool(), variant, tunables, inst.params, &self.tap.inputs, None, &below)
+        let (pool, inputs) = (engine.pool(), &self.tap.inputs);
+        let new = check::run_on(backend, pool, variant, tunables, inst.params, inputs, None, &below)
             .map_err(|e| Refusal::Unsupported(e.to_string()))?;
         self.judge(&new, variant.spec().tolerance)
     }

@@ -86,6 +86,9 @@ pub struct EngineArgs {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendArg,
+    /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph.
+    #[arg(long)]
+    pub no_graphs: bool,
 }
 
 /// Type of the KV cache.
@@ -103,12 +106,12 @@ pub enum KvArg {
 /// Where to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BackendArg {
-    /// The best that there is: the CPU, so far.
+    /// A GPU if there is one that the model fits, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// A GPU; the engine does not run there yet.
+    /// The first NVIDIA GPU.
     Cuda,
 }
 

@@ -1,5 +1,6 @@
 //! `bench`: tokens a second, with llama-bench's test names and columns.
 
+use super::loading::start;
 use super::{engine_options, open_model, stack};
 use crate::cli::{EngineArgs, ModelArgs, TableFormat};
 use crate::report::{Cell, Table, print};
@@ -45,6 +46,9 @@ pub struct BenchArgs {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     backend: crate::cli::BackendArg,
+    /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph.
+    #[arg(long)]
+    no_graphs: bool,
 }
 
 /// One test: a prompt, a generation or both, at a depth.
@@ -91,8 +95,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 ubatch: set(ubatch),
                 kv_type: args.kv_type,
                 backend: args.backend,
-            })?;
-            let mut engine = Engine::new(Arc::clone(&model), stack.clone(), options)?;
+                no_graphs: args.no_graphs,
+            });
+            let mut engine = start(Arc::clone(&model), stack.clone(), options)?;
             for test in &tests {
                 let samples = measure(&mut engine, test, args.repetitions).with_context(|| test.name())?;
                 table.rows.push(row(&model, &label, &args.model.profiles, &engine, test, &samples));
@@ -129,16 +134,16 @@ fn ids(n: usize, n_vocab: usize, salt: usize) -> Vec<u32> {
 /// Tokens a second in each run, after one that does not count. The depth is filled once and kept by a checkpoint.
 fn measure(engine: &mut Engine, test: &Test, runs: usize) -> anyhow::Result<Vec<f64>> {
     let n_vocab = engine.model().config.n_vocab;
-    engine.reset(0);
+    engine.reset(0)?;
     if test.depth > 0 {
         engine.prompt(0, &ids(test.depth, n_vocab, 1))?;
     }
-    let filled = engine.checkpoint(0);
+    let filled = engine.checkpoint(0)?;
     let prompt = ids(test.prompt, n_vocab, 2);
     let generated = ids(test.gen_, n_vocab, 3);
     let mut samples = Vec::with_capacity(runs);
     for i in 0..=runs {
-        engine.restore(&filled);
+        engine.restore(&filled)?;
         let start = Instant::now();
         if !prompt.is_empty() {
             engine.prompt(0, &prompt)?;
@@ -172,6 +177,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("model_file", ""),
     ("profiles", ""),
     ("cpu_info", ""),
+    ("gpu_info", ""),
     ("build", ""),
 ];
 
@@ -198,7 +204,7 @@ fn row(model: &Model, label: &str, profiles: &[String], engine: &Engine, test: &
     vec![
         Cell::text(model.name.clone()),
         Cell::shown(size, bytes),
-        Cell::text("CPU"),
+        Cell::text(engine.backend().name().to_uppercase()),
         Cell::int(threads),
         Cell::int(o.ubatch),
         Cell::text(test.name()),
@@ -212,6 +218,7 @@ fn row(model: &Model, label: &str, profiles: &[String], engine: &Engine, test: &
         Cell::text(label),
         Cell::shown("", json!(profiles)),
         Cell::text(deltascope_kernels::cpu::Topology::detect().brand),
+        Cell::text(engine.device().map_or_else(String::new, |d| d.name.clone())),
         Cell::text(env!("CARGO_PKG_VERSION")),
     ]
 }

@@ -4,6 +4,7 @@ use super::{open_model, stack};
 use crate::cli::ModelArgs;
 use clap::Args;
 use deltascope_kernels::cpu::{Isa, Topology, bandwidth};
+use deltascope_kernels::cuda::{Cache, Device, DeviceInfo, Nvrtc};
 use deltascope_kernels::pool::Pool;
 use deltascope_profiles::user_profile_path;
 use std::time::Instant;
@@ -27,7 +28,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     println!("machine    {}", t.summary());
     println!("kernels    {} (DELTASCOPE_ISA=scalar|avx2|avx512 caps it)", Isa::detect().name());
     println!("threads    {} by default", t.threads());
-    println!("gpu        not used: the engine runs on the CPU");
+    for line in gpus() {
+        println!("gpu        {line}");
+    }
     if !args.quick {
         let n = t.threads();
         println!("fork-join  {:.2} µs with {n} threads", fork_join_us(n));
@@ -59,6 +62,29 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Each GPU with what is free of its memory and what compiles for it, or why none is used.
+fn gpus() -> Vec<String> {
+    let devices = match DeviceInfo::all() {
+        Ok(devices) => devices,
+        Err(e) => return vec![e.to_string()],
+    };
+    let nvrtc = Nvrtc::load();
+    let describe = |d: &DeviceInfo| {
+        let compiler = nvrtc.as_ref().map_err(Clone::clone).and_then(|n| {
+            let arch = n.arch_for(d.compute_capability)?;
+            Ok(format!("NVRTC {} compiles for {arch}", n.version_text()))
+        });
+        let compiler = compiler.unwrap_or_else(|e| format!("not used: {e}"));
+        let free = match Device::open(d.ordinal, Cache::of_user()).and_then(|d| d.memory()) {
+            Ok((free, _)) => format!("{:.1} GiB free; ", free as f64 / (1u64 << 30) as f64),
+            // Without a compiler no device is opened; that is said already.
+            Err(_) => String::new(),
+        };
+        format!("{}: {d}; {free}{compiler}", d.ordinal)
+    };
+    devices.iter().map(describe).collect()
 }
 
 /// Time to enter the pool and leave it again, microseconds: the median of many.

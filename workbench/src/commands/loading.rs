@@ -1,9 +1,9 @@
 //! What most commands begin with: a model, a stack of profiles, an engine.
 
-use crate::cli::{BackendArg, EngineArgs, KvArg, ModelArgs};
-use anyhow::{Context, bail};
+use crate::cli::{BackendArg, EngineArgs, KvArg, ModelArgs, PhaseArg};
+use anyhow::Context;
 use deltascope_kernels::DType;
-use deltascope_model::{Engine, Model, Options};
+use deltascope_model::{Engine, Model, Options, Place};
 use deltascope_profiles::{Origin, Preset, Profile, Stack, read_user_profile, user_profile_path};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,7 +57,10 @@ pub fn stack(args: &ModelArgs, model: &Model) -> anyhow::Result<Stack> {
             }
         }
     }
-    let machine = deltascope_tuning::machine::machine();
+    let mut machine = deltascope_tuning::machine::machine();
+    if stack.layers().iter().any(|l| l.profile.machine.as_ref().is_some_and(|m| !m.gpus.is_empty())) {
+        machine.gpus = deltascope_tuning::machine::gpus();
+    }
     for warning in stack.fit(&machine, &model.id(), env!("CARGO_PKG_VERSION")) {
         eprintln!("warning: {warning}");
     }
@@ -65,14 +68,14 @@ pub fn stack(args: &ModelArgs, model: &Model) -> anyhow::Result<Stack> {
 }
 
 /// The engine's options from the command line.
-///
-/// # Errors
-/// If a backend is asked for that the engine does not run on.
-pub fn engine_options(args: &EngineArgs) -> anyhow::Result<Options> {
-    if args.backend == BackendArg::Cuda {
-        bail!("the engine does not run on CUDA yet (hint: --backend cpu, or leave it out)");
-    }
-    Ok(Options {
+pub fn engine_options(args: &EngineArgs) -> Options {
+    Options {
+        place: match args.backend {
+            BackendArg::Auto => Place::Auto,
+            BackendArg::Cpu => Place::Cpu,
+            BackendArg::Cuda => Place::Cuda,
+        },
+        graphs: !args.no_graphs,
         threads_decode: args.threads.unwrap_or(0),
         threads_prefill: args.threads_prefill.or(args.threads).unwrap_or(0),
         n_ctx: args.ctx.unwrap_or(0),
@@ -84,7 +87,7 @@ pub fn engine_options(args: &EngineArgs) -> anyhow::Result<Options> {
             KvArg::F32 => Some(DType::F32),
         },
         packed_budget: 0,
-    })
+    }
 }
 
 /// Model, profiles and engine in one.
@@ -92,12 +95,38 @@ pub fn engine_options(args: &EngineArgs) -> anyhow::Result<Options> {
 /// # Errors
 /// As its parts.
 pub fn engine(model: &ModelArgs, args: &EngineArgs) -> anyhow::Result<(Engine, String)> {
-    engine_with(model, engine_options(args)?)
+    engine_with(model, engine_options(args))
 }
 
 /// As [`engine`], with given options.
 pub(super) fn engine_with(args: &ModelArgs, options: Options) -> anyhow::Result<(Engine, String)> {
     let (model, label) = open_model(args)?;
     let stack = stack(args, &model)?;
-    Ok((Engine::new(model, stack, options)?, label))
+    Ok((start(model, stack, options)?, label))
+}
+
+/// An engine; why it does not run on a GPU that is there is said on standard error.
+///
+/// # Errors
+/// If the options ask for more than the model or the machine has.
+pub(super) fn start(model: Arc<Model>, stack: Stack, options: Options) -> anyhow::Result<Engine> {
+    let wanted = options.place;
+    let engine = Engine::new(model, stack, options).with_context(|| match wanted {
+        Place::Cuda => "cannot run on the GPU (hint: --backend cpu)".to_owned(),
+        Place::Cpu | Place::Auto => "cannot run the model".to_owned(),
+    })?;
+    if let Some(note) = engine.note() {
+        eprintln!("note: {note}");
+    }
+    Ok(engine)
+}
+
+/// Where a phase runs: `2 threads`, or the GPU's name.
+pub(super) fn place(engine: &Engine, phase: PhaseArg) -> String {
+    let threads = match (engine.device(), phase) {
+        (Some(gpu), _) => return gpu.name.clone(),
+        (None, PhaseArg::Decode) => engine.options().threads_decode,
+        (None, PhaseArg::Prefill) => engine.options().threads_prefill,
+    };
+    format!("{threads} threads")
 }

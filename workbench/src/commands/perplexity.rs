@@ -54,7 +54,7 @@ pub fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
         {
             tokens[0] = bos;
         }
-        engine.reset(0);
+        engine.reset(0)?;
         let ubatch = engine.options().ubatch;
         let mut at = 0;
         for part in tokens.chunks(ubatch) {

@@ -1,10 +1,12 @@
 //! `profile`: what every op costs.
 
 use super::engine;
+use super::loading::place;
 use crate::cli::{EngineArgs, GroupArg, ModelArgs, PhaseArg, TableFormat};
 use crate::report::{op_table, print};
 use anyhow::Context;
 use clap::Args;
+use deltascope_kernels::Backend;
 use deltascope_kernels::exec::Clock;
 use deltascope_model::Engine;
 use deltascope_model::profiling::{Group, RunRecord, Stats};
@@ -59,7 +61,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     if args.depth > 0 {
         engine.prompt(0, &ids[..args.depth])?;
     }
-    let start = engine.checkpoint(0);
+    let start = engine.checkpoint(0)?;
     let mut stats = Stats::new(args.runs);
     let mut last = None;
     let (mut on, mut off) = (Vec::new(), Vec::new());
@@ -67,7 +69,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     for i in 0..args.runs + 2 {
         for recording in [i % 2 == 0, i % 2 == 1] {
             if engine.position(0) + per_run > engine.options().n_ctx {
-                engine.restore(&start);
+                engine.restore(&start)?;
             }
             engine.record(recording);
             let began = Instant::now();
@@ -110,11 +112,12 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
 
 fn speed_note(engine: &Engine, phase: PhaseArg, per_run: usize, off: &[f64]) -> String {
     let median = median(off).unwrap_or(f64::NAN);
-    let threads = match phase {
-        PhaseArg::Decode => engine.options().threads_decode,
-        PhaseArg::Prefill => engine.options().threads_prefill,
+    let mode = match engine.backend() {
+        Backend::Cpu => "unrecorded",
+        Backend::Cuda if engine.options().graphs => "whole (one CUDA graph, no events)",
+        Backend::Cuda => "whole (single launches, no events)",
     };
-    format!("{:.1} t/s unrecorded, {threads} threads", per_run as f64 / median)
+    format!("{:.1} t/s, {:.1} µs a run {mode}, {}", per_run as f64 / median, median * 1e6, place(engine, phase))
 }
 
 /// What recording costs: the median over the pairs of their ratio, less one.

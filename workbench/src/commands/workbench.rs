@@ -1,11 +1,11 @@
 //! No command: the workbench, or where nobody can see it, its report.
 
+use super::loading::{place, start};
 use super::{engine_options, open_model, stack};
-use crate::cli::{EngineArgs, ModelArgs, SamplingArgs, TableFormat};
+use crate::cli::{EngineArgs, ModelArgs, PhaseArg, SamplingArgs, TableFormat};
 use crate::report;
 use crate::session::SessionOptions;
 use clap::Args;
-use deltascope_model::Engine;
 use deltascope_model::profiling::{Group, Stats};
 use deltascope_model::sampling::Sampler;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub fn run(args: &WorkbenchArgs) -> anyhow::Result<()> {
         model,
         model_path_label: label,
         stack,
-        engine: engine_options(&args.engine)?,
+        engine: engine_options(&args.engine),
         sampling: args.sampling.params(),
         prompt: args.prompt.clone(),
         save_path: args.save.clone(),
@@ -56,7 +56,7 @@ const REPORT_TOKENS: usize = 64;
 pub fn report(args: &WorkbenchArgs) -> anyhow::Result<()> {
     let (model, label) = open_model(&args.model)?;
     let stack = stack(&args.model, &model)?;
-    let mut engine = Engine::new(model.clone(), stack, engine_options(&args.engine)?)?;
+    let mut engine = start(model.clone(), stack, engine_options(&args.engine))?;
     let prompt = args.prompt.clone().unwrap_or_else(|| "The borrow checker ensures that".to_owned());
     let mut sampler = Sampler::new(args.sampling.params())?;
     let mut logits = engine.prompt(0, &model.tokenizer.encode(&prompt, false)?)?;
@@ -73,7 +73,7 @@ pub fn report(args: &WorkbenchArgs) -> anyhow::Result<()> {
         }
     }
     let speed = ids.len() as f64 / start.elapsed().as_secs_f64();
-    println!("{} ({label}), {} threads, decode {speed:.1} t/s", model.name, engine.options().threads_decode);
+    println!("{} ({label}), {}, decode {speed:.1} t/s", model.name, place(&engine, PhaseArg::Decode));
     println!("{prompt}{}\n", model.tokenizer.decode(&ids)?);
     report::print(&report::op_table(&stats.table(Group::Op)), TableFormat::Text)
 }

@@ -1,6 +1,7 @@
 //! The op table of the workbench as a plain table.
 
 use super::{Cell, Table};
+use deltascope_kernels::Backend;
 use deltascope_model::profiling;
 
 /// Share of the wall time beyond which a residual is said to be too large for the table to be trusted.
@@ -28,9 +29,6 @@ pub fn op_table(t: &profiling::Table) -> Table {
             ]
         })
         .collect();
-    let residual = t.residual_us / t.wall_us.max(f64::MIN_POSITIVE);
-    let too_much = if residual > RESIDUAL_LIMIT { "; above 1%: the machine is busy, or steps are missing" } else { "" };
-    let steps: f64 = t.rows.iter().map(|r| r.own_us).sum();
     Table {
         columns: vec![
             ("name", "op"),
@@ -46,16 +44,37 @@ pub fn op_table(t: &profiling::Table) -> Table {
             ("lowered", ""),
         ],
         rows,
-        notes: vec![
-            format!("{} runs; wall {:.1} µs a run, {} barriers", t.runs, t.wall_us, t.barriers),
-            format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
+        notes: notes(t),
+    }
+}
+
+/// How the rows were timed, and what they do not have.
+fn notes(t: &profiling::Table) -> Vec<String> {
+    let steps: f64 = t.rows.iter().map(|r| r.own_us).sum();
+    let residual = t.residual_us / t.wall_us.max(f64::MIN_POSITIVE);
+    let percent = 100.0 * residual;
+    match t.backend {
+        Backend::Cpu => {
+            let too_much =
+                if residual > RESIDUAL_LIMIT { "; above 1%: the machine is busy, or steps are missing" } else { "" };
+            vec![
+                format!("{} runs; wall {:.1} µs a run, {} barriers", t.runs, t.wall_us, t.barriers),
+                format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
+                format!(
+                    "residual {:.1} µs ({percent:.2}%): wall time that no step accounts for{too_much}; steps and last barrier {:.1} µs",
+                    t.residual_us,
+                    t.wall_us - t.residual_us
+                ),
+                format!("own times of all rows sum to {steps:.1} µs"),
+            ]
+        }
+        Backend::Cuda => vec![
             format!(
-                "residual {:.1} µs ({:.2}%): wall time that no step accounts for{too_much}; steps and last barrier {:.1} µs",
-                t.residual_us,
-                100.0 * residual,
-                t.wall_us - t.residual_us
+                "{} runs, attributed: from event to event, one after each step; wall {:.1} µs a run",
+                t.runs, t.wall_us
             ),
-            format!("own times of all rows sum to {steps:.1} µs"),
+            format!("own times of all rows sum to {steps:.1} µs, the gaps between steps contained"),
+            format!("launch and copies {:.1} µs ({percent:.2}%): wall time outside of the steps", t.residual_us),
         ],
     }
 }

@@ -1,7 +1,7 @@
 //! What could compute each node of the plan in force, worked out once a plan.
 
 use deltascope_kernels::variant::Body;
-use deltascope_kernels::{DType, Instance, Op, ops};
+use deltascope_kernels::{Backend, DType, Instance, Op, ops};
 use deltascope_model::profiling::PlanInfo;
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ impl Catalogue {
         for n in &info.nodes {
             let of_op = known.entry(n.op).or_default();
             let usage = of_op.iter().find(|(inst, _)| **inst == n.inst).map(|(_, at)| *at).unwrap_or_else(|| {
-                uses.push(choices(&n.inst, info.threads));
+                uses.push(choices(&n.inst, info));
                 of_op.push((&n.inst, uses.len() - 1));
                 uses.len() - 1
             });
@@ -137,7 +137,8 @@ impl Catalogue {
     }
 }
 
-fn choices(inst: &Instance, threads: usize) -> Vec<Choice> {
+fn choices(inst: &Instance, info: &PlanInfo) -> Vec<Choice> {
+    let (threads, backend) = (info.threads, info.backend);
     let describe = |v: &&'static dyn deltascope_kernels::Variant| {
         let spec = v.spec();
         let kernel = if let Body::Kernel(kernel) = v.body() { Some(kernel) } else { None };
@@ -169,8 +170,7 @@ fn choices(inst: &Instance, threads: usize) -> Vec<Choice> {
             tolerance: spec.tolerance,
         }
     };
-    let cpu = |v: &&&'static dyn deltascope_kernels::Variant| v.spec().backend == deltascope_kernels::Backend::Cpu;
-    ops::variants(inst.op).iter().filter(cpu).map(describe).collect()
+    ops::variants(inst.op).iter().filter(|v| v.serves(backend)).map(describe).collect()
 }
 
 /// `F32 256×1 → F32 512×1`

@@ -50,8 +50,8 @@ impl Worker {
 
     fn try_swap(&mut self, scope: &Scope, candidate: &Candidate) -> Result<(), String> {
         self.finish_turns();
-        let (variant, tunables) = resolve(scope, candidate)?;
-        let choice = choice(scope, candidate, variant)?;
+        let (variant, tunables) = resolve(self.engine.backend(), scope, candidate)?;
+        let choice = choice(self.engine.backend(), scope, candidate, variant)?;
         let info = self.plan_info().map_err(|e| e.to_string())?;
         let nodes: Vec<&NodeInfo> = info.nodes.iter().filter(|n| scope.holds(n)).collect();
         let Some(first) = nodes.first() else { return Err(format!("the plan has no {} now", scope.row().1)) };
@@ -114,6 +114,9 @@ impl Worker {
     }
 
     pub(super) fn set_threads(&mut self, n: usize) {
+        if self.engine.device().is_some() {
+            return self.tell("the model runs on the GPU: there are no threads to set".into());
+        }
         let n = n.clamp(1, 256);
         let phase = self.now.phase;
         let (mut decode, mut prefill) = (self.engine.options().threads_decode, self.engine.options().threads_prefill);
@@ -184,16 +187,16 @@ impl Worker {
         match self.now.phase {
             Phase::Decode => {
                 let token = [self.generator.pending().unwrap_or(0)];
-                let before = self.engine.checkpoint(SLOT);
+                let before = self.engine.checkpoint(SLOT)?;
                 let batch = Batch { tokens: &token, slot: SLOT, n_seqs: 1, logits: Logits::Last };
                 let taps = self.engine.eval_tapped(batch, &names);
-                self.engine.restore(&before);
+                self.engine.restore(&before)?;
                 taps
             }
             Phase::Prefill => {
-                self.engine.reset(PREFILL_SLOT);
+                self.engine.reset(PREFILL_SLOT)?;
                 let taps = self.engine.eval_tapped(prefill_batch(&self.prefill_tokens), &names);
-                self.engine.reset(PREFILL_SLOT);
+                self.engine.reset(PREFILL_SLOT)?;
                 taps
             }
         }
@@ -207,10 +210,11 @@ impl Worker {
             Err(e) => return self.error(e.to_string()),
         };
         let (_, label) = scope.row();
+        let backend = self.engine.backend();
         let variants: Vec<_> = ops::variants(scope.op)
             .iter()
             .copied()
-            .filter(|v| v.spec().backend == Backend::Cpu && taps.iter().any(|t| v.supports(&t.inst).is_ok()))
+            .filter(|v| v.serves(backend) && taps.iter().any(|t| v.supports(&t.inst).is_ok()))
             .collect();
         let mut failed = Vec::new();
         for (done, &variant) in variants.iter().enumerate() {
@@ -274,7 +278,7 @@ impl Worker {
         let new = bootstrap(&samples);
         let change = relative_change(&watched.old_samples, &samples);
         self.now.last_swap = Some(Arc::new(SwapReport { new, change, ..SwapReport::clone(&report) }));
-        if let (Some(n), Ok(rule)) = (new.filter(|n| n.n >= enough), report.scope.rule()) {
+        if let (Some(n), Ok(rule)) = (new.filter(|n| n.n >= enough), report.scope.rule(self.engine.backend())) {
             let wall = self.lane().stats.walls().sum::<f64>() / self.lane().stats.len().max(1) as f64;
             let measured = Measured {
                 median_us: round(n.median),
@@ -292,8 +296,12 @@ impl Worker {
 }
 
 /// Finds a candidate's variant and sets its tunables.
-pub(super) fn resolve(scope: &Scope, c: &Candidate) -> Result<(&'static dyn Variant, Tunables), String> {
-    let variant = ops::variant(scope.op, Backend::Cpu, &c.variant)
+pub(super) fn resolve(
+    backend: Backend,
+    scope: &Scope,
+    c: &Candidate,
+) -> Result<(&'static dyn Variant, Tunables), String> {
+    let variant = ops::variant(scope.op, backend, &c.variant)
         .ok_or_else(|| format!("{} has no variant `{}`", scope.op, c.variant))?;
     let mut tunables = Tunables::defaults(variant.spec().tunables);
     for (name, value) in &c.tunables {
@@ -303,8 +311,8 @@ pub(super) fn resolve(scope: &Scope, c: &Candidate) -> Result<(&'static dyn Vari
 }
 
 /// A candidate as a profile's choice.
-pub(super) fn choice(scope: &Scope, c: &Candidate, variant: &dyn Variant) -> Result<Choice, String> {
-    let mut choice = Choice::new(scope.rule().map_err(|e| e.to_string())?, c.variant.clone());
+pub(super) fn choice(backend: Backend, scope: &Scope, c: &Candidate, variant: &dyn Variant) -> Result<Choice, String> {
+    let mut choice = Choice::new(scope.rule(backend).map_err(|e| e.to_string())?, c.variant.clone());
     choice.revision = Some(variant.spec().revision);
     choice.tunables = c.tunables.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
     Ok(choice)

@@ -1,6 +1,6 @@
 //! What a session can be told.
 
-use deltascope_kernels::{DType, Op};
+use deltascope_kernels::{Backend, DType, Op};
 use deltascope_model::profiling::{Group, NodeInfo};
 use deltascope_profiles::{Phase, Rule};
 
@@ -54,12 +54,16 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The rule of a profile that says the same.
+    /// The rule of a profile that says the same for a backend, whichever of its devices.
     ///
     /// # Errors
     /// If the node's name is no pattern.
-    pub fn rule(&self) -> Result<Rule, deltascope_profiles::PatternError> {
-        let mut rule = Rule { phase: Some(self.phase), ..Rule::new(self.op.name()) };
+    pub fn rule(&self, backend: Backend) -> Result<Rule, deltascope_profiles::PatternError> {
+        let backend = match backend {
+            Backend::Cpu => deltascope_profiles::Backend::Cpu,
+            Backend::Cuda => deltascope_profiles::Backend::Cuda(None),
+        };
+        let mut rule = Rule { phase: Some(self.phase), backend, ..Rule::new(self.op.name()) };
         rule.set_types(self.dtype.map(|t| t.name()));
         rule.node = self.node.as_deref().map(str::parse).transpose()?;
         Ok(rule)

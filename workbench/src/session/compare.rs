@@ -46,8 +46,9 @@ impl Worker {
         let in_force = describe(node.ok_or_else(|| format!("the plan has no {} now", scope.row().1))?);
         let (stack, scope, a, b) = match candidate {
             Some(candidate) => {
-                let (variant, _) = resolve(&scope, &candidate)?;
-                let choice = choice(&scope, &candidate, variant)?;
+                let backend = self.engine.backend();
+                let (variant, _) = resolve(backend, &scope, &candidate)?;
+                let choice = choice(backend, &scope, &candidate, variant)?;
                 let text = choice.to_string();
                 let mut stack = self.engine.stack().clone();
                 let session = stack.session_mut();

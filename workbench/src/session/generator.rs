@@ -104,7 +104,7 @@ impl Generator {
         if tokens.len() > room {
             return Err(GenerateError::Long { tokens: tokens.len(), room });
         }
-        engine.reset(SLOT);
+        engine.reset(SLOT)?;
         self.pending = None;
         let logits = engine.prompt(SLOT, &tokens)?;
         self.prompt = prompt;

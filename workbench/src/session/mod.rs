@@ -9,7 +9,6 @@ mod compare;
 pub mod generator;
 pub mod interval;
 mod lane;
-pub mod machine;
 pub mod saving;
 pub mod snapshot;
 pub mod speed;

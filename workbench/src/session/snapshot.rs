@@ -71,6 +71,8 @@ pub struct Subject {
     pub isa: &'static str,
     /// Cores that the process may use.
     pub cores: usize,
+    /// The GPU that the model runs on, if it does.
+    pub gpu: Option<String>,
     /// Bytes a second that memory gives; `None`: not measured.
     pub bandwidth: Option<f64>,
     /// Bytes of weights that a token reads.

@@ -8,7 +8,7 @@ use super::generator::{GenerateError, Generator};
 use super::interval::notch;
 use super::lane::Lane;
 use super::snapshot::{Activity, Baseline, Job, Known, Message, Snapshot, Subject};
-use super::{SessionError, SessionOptions, Shared, machine, saving};
+use super::{SessionError, SessionOptions, Shared, saving};
 use crate::sample;
 use deltascope_kernels::cpu::{self, Isa, Topology};
 use deltascope_model::profiling::{Group, PlanInfo};
@@ -61,7 +61,8 @@ impl Worker {
         engine_options.n_slots = engine_options.n_slots.max(PREFILL_SLOT + 1);
         let mut engine = Engine::new(Arc::clone(&model), stack, engine_options)?;
         let generator = Generator::new(Arc::clone(&model), sampling)?;
-        let machine = machine::this_machine();
+        let mut machine = deltascope_tuning::machine::machine();
+        machine.gpus.extend(engine.device().map(deltascope_tuning::machine::gpu));
         let subject = Subject {
             model: model.name.clone(),
             weights: weights_line(&model),
@@ -70,6 +71,7 @@ impl Worker {
             cpu: machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned()),
             isa: Isa::detect().name(),
             cores: machine.cores.map_or(1, |n| n as usize),
+            gpu: engine.device().map(|d| d.name.clone()),
             bandwidth: None,
             bytes_per_token: model.bytes_per_token(),
             save_path,
@@ -80,8 +82,9 @@ impl Worker {
         let prefill_tokens = sample::tokens(&model, engine.options().ubatch.min(engine.options().n_ctx));
         let packing = Arc::new(Mutex::new(None));
         let (screen, note) = (Arc::clone(&shared), Arc::clone(&packing));
+        let what = if engine.device().is_some() { "copying weights to the GPU" } else { "packing weights" };
         engine.on_pack(move |p| {
-            let job = (p.done < p.total).then(|| Job { what: "packing weights".into(), done: p.done, total: p.total });
+            let job = (p.done < p.total).then(|| Job { what: what.into(), done: p.done, total: p.total });
             let latest = screen.latest();
             screen.publish(Snapshot { seq: latest.seq + 1, job: job.clone(), ..Snapshot::clone(&latest) });
             if let Ok(mut slot) = note.lock() {
@@ -89,7 +92,8 @@ impl Worker {
             }
         });
         let start = Instant::now();
-        Ok(Worker {
+        let note = engine.note().map(str::to_owned);
+        let mut worker = Worker {
             decode: Lane::new(Phase::Decode, 1),
             prefill: Lane::new(Phase::Prefill, prefill_tokens.len()),
             engine,
@@ -111,7 +115,11 @@ impl Worker {
             measured: Vec::new(),
             machine,
             packing,
-        })
+        };
+        if let Some(note) = note {
+            worker.tell(note);
+        }
+        Ok(worker)
     }
 
     pub fn shared(&self) -> Arc<Shared> {
@@ -120,8 +128,7 @@ impl Worker {
 
     /// Runs until it is told to quit.
     pub fn run(mut self) {
-        self.now.subject =
-            Arc::new(Subject { bandwidth: Some(self.read_bandwidth()), ..Subject::clone(&self.now.subject) });
+        self.now.subject = Arc::new(Subject { bandwidth: self.read_bandwidth(), ..Subject::clone(&self.now.subject) });
         let prompt = self.first_prompt.take();
         self.begin_text(prompt.as_deref());
         if self.now.activity == Activity::Starting {
@@ -150,12 +157,15 @@ impl Worker {
         }
     }
 
-    /// Bytes a second that as many threads as decode has read from memory.
-    fn read_bandwidth(&self) -> f64 {
-        cpu::bandwidth::read_bandwidth(
-            self.engine.options().threads_decode,
-            cpu::bandwidth::buffer_bytes(&Topology::detect()),
-        )
+    /// Bytes a second that as many threads as decode has read from memory; of a GPU what its memory gives by its clock.
+    fn read_bandwidth(&self) -> Option<f64> {
+        match self.engine.device() {
+            Some(gpu) => Some(gpu.bandwidth).filter(|&b| b > 0.0),
+            None => Some(cpu::bandwidth::read_bandwidth(
+                self.engine.options().threads_decode,
+                cpu::bandwidth::buffer_bytes(&Topology::detect()),
+            )),
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -250,7 +260,7 @@ impl Worker {
         match self.now.phase {
             Phase::Decode => self.generator.step(&mut self.engine),
             Phase::Prefill => {
-                self.engine.reset(PREFILL_SLOT);
+                self.engine.reset(PREFILL_SLOT)?;
                 let batch = prefill_batch(&self.prefill_tokens);
                 Ok(self.engine.eval(batch).map(|_| ())?)
             }

@@ -87,7 +87,7 @@ fn a_row_of_one_weight_type_is_swapped_for_that_type() {
     d.press(KeyCode::Down);
     let [Command::Swap(scope, _)] = &d.press(KeyCode::Enter)[..] else { panic!("no swap") };
     assert_eq!((scope.op, scope.dtype.map(|t| t.name()), &scope.node), (Op::MulMat, Some("Q4_K"), &None));
-    assert_eq!(scope.rule().unwrap().to_string(), "mul_mat (cpu, decode, Q4_K)");
+    assert_eq!(scope.rule(deltascope_kernels::Backend::Cpu).unwrap().to_string(), "mul_mat (cpu, decode, Q4_K)");
 }
 
 #[test]
@@ -99,7 +99,10 @@ fn at_node_level_one_node_is_swapped() {
     d.press(KeyCode::Enter);
     d.press(KeyCode::Down);
     let [Command::Swap(scope, _)] = &d.press(KeyCode::Enter)[..] else { panic!("no swap") };
-    assert_eq!(scope.rule().unwrap().to_string(), "gated_delta_net (cpu, decode, blk.0.gated_delta_net)");
+    assert_eq!(
+        scope.rule(deltascope_kernels::Backend::Cpu).unwrap().to_string(),
+        "gated_delta_net (cpu, decode, blk.0.gated_delta_net)"
+    );
 }
 
 #[test]

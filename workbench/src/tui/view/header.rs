@@ -45,7 +45,12 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let (s, v) = (&snap.subject, &snap.speed);
     let one = |rank, text: String, style| Part { rank, spans: vec![(text, style)] };
     let rule = |rank, text: String| Part { rank, spans: vec![(" │ ".into(), t.dim()), (text, t.text())] };
-    let threads = if snap.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", snap.threads) };
+    // What runs the model: the processor with its threads, or the GPU.
+    let (processor, threads, kernels) = match &s.gpu {
+        Some(gpu) => (gpu, "GPU".to_owned(), "cuda"),
+        None if snap.threads == 1 => (&s.cpu, "1 thread".to_owned(), s.isa),
+        None => (&s.cpu, format!("{} threads", snap.threads), s.isa),
+    };
     let (rate, half) = if v.tokens_per_s > 0.0 {
         (format!("{:.1} t/s", v.tokens_per_s), format!(" ±{:.1}", v.plus_minus))
     } else {
@@ -55,9 +60,9 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
         one(0, " deltascope".into(), t.accent()),
         one(3, format!("  {}", cut(&s.path, 30)), t.strong()),
         one(5, format!(" {}", s.weights), t.text()),
-        rule(8, cut(&s.cpu, 28)),
+        rule(8, cut(processor, 28)),
         rule(4, threads),
-        one(7, format!(" · {}", s.isa), t.text()),
+        one(7, format!(" · {kernels}"), t.text()),
         Part {
             rank: 0,
             spans: vec![

@@ -9,13 +9,14 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 /// Signs that stand for themselves nowhere else.
-const SIGNS: [(&str, &str); 7] = [
+const SIGNS: [(&str, &str); 8] = [
     ("● ○ ✗", "variant in force · can run · cannot, with the reason"),
     ("▼ ▲ ≈", "less time · more time · a tie: the intervals overlap"),
     ("↳", "lowered: its time is that of its parts, which have rows of their own"),
     ("roof", "bytes that must move, over time, of what memory gives"),
     ("wait", "share of the time that workers stood at the barrier before the op"),
     ("barrier", "barrier wait is in the rows' times; the residual is in none: time outside all steps"),
+    ("attributed", "on a GPU: the steps' sum, with an event after each; t/s is that of whole CUDA graphs without"),
     ("err/tol", "relative error against the reference on live inputs / what is allowed"),
 ];
 

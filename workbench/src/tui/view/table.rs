@@ -7,6 +7,7 @@ use super::measure::{left, right};
 use super::pane;
 use super::words::{level, sign, style};
 use crate::session::Snapshot;
+use deltascope_kernels::Backend;
 use deltascope_profiles::Phase;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -205,7 +206,8 @@ fn variants(names: &[&str], one_op: bool) -> String {
     }
 }
 
-/// What no row has: waiting at barriers, which the rows contain, and the residual, which they do not.
+/// What no row has: waiting at barriers (on a GPU the sum of the steps), which the rows contain, and the residual, which
+/// they do not.
 fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'static>> {
     let t = app.theme;
     let table = &snap.table;
@@ -225,8 +227,15 @@ fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'
         });
         Line::from(spans.collect::<Vec<_>>())
     };
-    vec![
-        one("barrier wait", table.barriers.to_string(), table.wait_us),
-        one("residual", String::new(), table.residual_us),
-    ]
+    match table.backend {
+        Backend::Cpu => vec![
+            one("barrier wait", table.barriers.to_string(), table.wait_us),
+            one("residual", String::new(), table.residual_us),
+        ],
+        // Steps are timed by events between them, which the steps of a whole graph do not have.
+        Backend::Cuda => vec![
+            one("attributed", String::new(), table.wall_us - table.residual_us),
+            one("launch and copies", String::new(), table.residual_us),
+        ],
+    }
 }
