@@ -16,7 +16,15 @@ pub struct ProfileChooser<'a> {
     pub backend: Backend,
 }
 
-/// A backend as profiles write it. The engine runs on the first GPU.
+/// A backend as a profile's rule names it: whichever of its devices.
+pub fn rule_backend(backend: Backend) -> deltascope_profiles::Backend {
+    match backend {
+        Backend::Cpu => deltascope_profiles::Backend::Cpu,
+        Backend::Cuda => deltascope_profiles::Backend::Cuda(None),
+    }
+}
+
+/// A backend as profiles are asked for it. The engine runs on the first GPU.
 pub fn in_profiles(backend: Backend) -> deltascope_profiles::Backend {
     match backend {
         Backend::Cpu => deltascope_profiles::Backend::Cpu,

@@ -2,11 +2,17 @@
 
 use deltascope_kernels::cpu::{Isa, Topology};
 use deltascope_kernels::cuda::DeviceInfo;
+use deltascope_model::Engine;
 use deltascope_profiles::{Gpu, Machine};
 
 /// The machine at hand, without its GPUs: finding them takes the driver a while.
 pub fn machine() -> Machine {
     describe(&Topology::detect(), Isa::detect())
+}
+
+/// The machine at hand with the GPU that an engine runs on, if it does.
+pub fn of_engine(engine: &Engine) -> Machine {
+    Machine { gpus: engine.device().map(gpu).into_iter().collect(), ..machine() }
 }
 
 /// The GPUs of this machine, in the driver's order; none where there is no driver.

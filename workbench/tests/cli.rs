@@ -267,3 +267,25 @@ fn help_completions_and_man_page_are_generated() {
     assert!(ok(&["man"]).contains(".TH deltascope"));
     assert!(ok(&["doctor", "--quick"]).contains("kernels"));
 }
+
+#[test]
+fn the_backend_is_said_and_a_machine_without_a_gpu_runs_on_its_processor() {
+    let run = |args: &[&str], nvrtc: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deltascope"));
+        command.args(args);
+        nvrtc.map(|path| command.env("DELTASCOPE_NVRTC", path));
+        let out = command.output().unwrap();
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (out.status.success(), text(&out.stdout), text(&out.stderr))
+    };
+    let doctor = run(&["doctor", "--quick"], None);
+    let line = doctor.1.lines().find(|l| l.starts_with("gpu ")).unwrap();
+    assert!(line.contains("compute capability") || line.contains("CUDA"), "{line}");
+    // No GPU, or one without a compiler: either way asking for it is an error, and leaving it open is none.
+    let bench = ["bench", "-p", "0", "-n", "2", "-r", "1", "-t", "1", "-o", "csv", "--backend"];
+    let (ok, _, why) = run(&[&bench[..], &["cuda"]].concat(), Some("/nowhere/libnvrtc.so"));
+    assert!(!ok && why.contains("--backend cpu"), "{why}");
+    assert!(why.contains("no CUDA driver") || why.contains("no NVRTC") || why.contains("no device"), "{why}");
+    let (ok, out, why) = run(&[&bench[..], &["auto"]].concat(), Some("/nowhere/libnvrtc.so"));
+    assert!(ok && out.contains("CPU"), "{out}{why}");
+}

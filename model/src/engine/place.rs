@@ -91,18 +91,18 @@ mod tests {
 
     #[test]
     fn what_is_missing_for_a_gpu_is_an_error_where_it_was_asked_for_and_leaves_auto_on_the_processor() {
-        let missing: [(fn() -> CudaError, &str); 4] = [
-            (|| CudaError::NoDriver, "no CUDA driver"),
-            (|| CudaError::NoNvrtc("libnvrtc.so.12".into()), "no NVRTC (looked for libnvrtc.so.12)"),
-            (unknown, "compute capability 13.0"),
-            (|| CudaError::NoDevice("it counts none".into()), "no device"),
+        let missing = [
+            (CudaError::NoDriver, "no CUDA driver"),
+            (CudaError::NoNvrtc("libnvrtc.so.12".into()), "no NVRTC (looked for libnvrtc.so.12)"),
+            (unknown(), "compute capability 13.0"),
+            (CudaError::NoDevice("it counts none".into()), "no device"),
         ];
         for (error, words) in missing {
-            let asked = place(Place::Cuda, Err(error()), SMALL, 1 << 40).unwrap_err().to_string();
+            let asked = place(Place::Cuda, Err(error.clone()), SMALL, 1 << 40).unwrap_err().to_string();
             assert!(asked.contains(words), "{asked}");
-            let auto = place(Place::Auto, Err(error()), SMALL, 1 << 40).unwrap();
+            let auto = place(Place::Auto, Err(error.clone()), SMALL, 1 << 40).unwrap();
             assert!(auto.gpu.is_none());
-            match error() {
+            match error {
                 CudaError::NoDriver => assert_eq!(auto.note, None),
                 _ => assert!(auto.note.unwrap().contains(words)),
             }

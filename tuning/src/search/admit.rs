@@ -83,9 +83,9 @@ impl Search<'_> {
     /// The plan under the baseline.
     fn plan(&mut self) -> Result<Arc<PlanInfo>, TuneError> {
         let batch = self.workload.batch(0)?;
-        let start = self.engine.checkpoint(batch.slot);
+        let start = self.engine.checkpoint(batch.slot)?;
         let record = run(self.engine, batch);
-        self.engine.restore(&start);
+        self.engine.restore(&start)?;
         Ok(record?.0.info)
     }
 }

@@ -84,17 +84,18 @@ pub fn search(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Found, TuneError> {
     let stack = engine.stack().clone();
-    let start = engine.checkpoint(workload.slot);
+    let start = engine.checkpoint(workload.slot)?;
     let base = stack.clone();
     let result = Search::new(engine, op, workload, options, journal, limits, on_event, base).and_then(|mut s| {
         s.admit()?;
         let stopped = s.race()?;
         s.finish(stopped)
     });
-    engine.restore(&start);
+    let restored = engine.restore(&start);
     if *engine.stack() != stack {
         engine.set_stack(stack);
     }
+    restored?;
     result
 }
 
@@ -136,18 +137,21 @@ impl<'a> Search<'a> {
         base: Stack,
     ) -> Result<Search<'a>, TuneError> {
         let batch = workload.batch(0)?;
-        let start = engine.checkpoint(workload.slot);
+        let start = engine.checkpoint(workload.slot)?;
         let record = run(engine, batch)?.0;
-        engine.restore(&start);
+        engine.restore(&start)?;
         let cells = space::cells(&record.info, op, batch.tokens.len());
         if cells.is_empty() {
             return Err(TuneError::NoNodes { op, phase: workload.phase });
         }
-        let candidates = space::candidates(op, &options.threads, options.with_reference);
+        let candidates = space::candidates(engine.backend(), op, &options.threads, options.with_reference);
         let m = machine();
         let key = Key {
             engine: env!("CARGO_PKG_VERSION").to_owned(),
-            machine: format!("{} {} {}", m.cpu.unwrap_or_default(), m.isa.join(","), m.cores.unwrap_or(0)),
+            machine: match engine.device() {
+                Some(gpu) => gpu.to_string(),
+                None => format!("{} {} {}", m.cpu.unwrap_or_default(), m.isa.join(","), m.cores.unwrap_or(0)),
+            },
             model: engine.model().id().fingerprint.unwrap_or_default(),
             threads: record.info.threads,
             context: (engine.position(workload.slot) + batch.tokens.len()).next_multiple_of(256),

@@ -15,17 +15,17 @@ const RUNS: usize = 4;
 /// # Errors
 /// If the workload cannot run.
 pub fn ops_by_time(engine: &mut Engine, workload: &Workload) -> Result<Vec<(Op, f64)>, TuneError> {
-    let start = engine.checkpoint(workload.slot);
+    let start = engine.checkpoint(workload.slot)?;
     let mut stats = Stats::new(RUNS);
     let result = (0..=RUNS).try_for_each(|i| {
         let record = run(engine, workload.batch(i)?)?.0;
-        engine.restore(&start);
+        engine.restore(&start)?;
         if i > 0 {
             stats.push(&record);
         }
         Ok(())
     });
-    engine.restore(&start);
+    engine.restore(&start)?;
     result.map(|()| by_op(&stats))
 }
 

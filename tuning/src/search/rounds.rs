@@ -125,9 +125,9 @@ impl Search<'_> {
                 return Ok(None);
             }
             let batch = self.workload.batch(i.saturating_sub(1))?;
-            let start = self.engine.checkpoint(batch.slot);
+            let start = self.engine.checkpoint(batch.slot)?;
             let result = run(self.engine, batch);
-            self.engine.restore(&start);
+            self.engine.restore(&start)?;
             let record = result?.0;
             (self.on_event)(Event::Run);
             if i == 0 {

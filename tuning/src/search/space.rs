@@ -3,7 +3,7 @@
 use crate::journal::Shape;
 use crate::measure::{nodes_us, over};
 use deltascope_kernels::{Backend, Body, Op, Tunables, Variant, ops};
-use deltascope_model::choice::{query, weight_of};
+use deltascope_model::choice::{query, rule_backend, weight_of};
 use deltascope_model::profiling::{PlanInfo, RunRecord};
 use deltascope_profiles::{Choice, Phase, Profile, Rule, SizeRange, Stack, TunableValue};
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 /// Nodes of the op that a profile cannot tell apart but by name: they are tuned together.
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
+    /// Where they run.
+    pub backend: Backend,
     pub shape: Shape,
     /// Indices in the baseline's plan.
     pub nodes: Vec<usize>,
@@ -83,6 +85,7 @@ impl Cell {
         let exact = |n: Option<u64>| n.map(SizeRange::exact);
         let mut rule = Rule::new(op.name());
         rule.phase = Some(phase);
+        rule.backend = rule_backend(self.backend);
         rule.elements = exact(self.shape.elements);
         rule.tokens = exact(Some(self.shape.tokens));
         rule.rows = exact(self.shape.rows);
@@ -108,7 +111,7 @@ impl Cell {
 pub(super) fn cells(info: &PlanInfo, op: Op, tokens: usize) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for (i, n) in info.nodes.iter().enumerate().filter(|(_, n)| n.op == op && !n.steps.is_empty()) {
-        let q = query(info.phase, tokens, &n.name, &n.inst);
+        let q = query(info.backend, info.phase, tokens, &n.name, &n.inst);
         let dtype = weight_of(&n.inst).map(|l| l.dtype.name().to_owned());
         let shape = Shape { elements: q.elements, tokens: tokens as u64, rows: q.rows, cols: q.cols, dtype };
         let baseline = Candidate::of_node(info, i);
@@ -117,7 +120,9 @@ pub(super) fn cells(info: &PlanInfo, op: Op, tokens: usize) -> Vec<Cell> {
                 c.nodes.push(i);
                 c.names.push(n.name.clone());
             }
-            None => cells.push(Cell { shape, nodes: vec![i], names: vec![n.name.clone()], baseline }),
+            None => {
+                cells.push(Cell { backend: info.backend, shape, nodes: vec![i], names: vec![n.name.clone()], baseline })
+            }
         }
     }
     // One shape under two choices (a node pinned by name): a rule by shape would change both, so neither is tuned.
@@ -132,11 +137,11 @@ pub(super) fn cells(info: &PlanInfo, op: Op, tokens: usize) -> Vec<Cell> {
 /// this many has its tunables varied one at a time.
 const MOST_SETTINGS: usize = 16;
 
-pub(super) fn candidates(op: Op, threads: &[usize], with_reference: bool) -> Vec<Candidate> {
+pub(super) fn candidates(backend: Backend, op: Op, threads: &[usize], with_reference: bool) -> Vec<Candidate> {
     let mut all = Vec::new();
     for &variant in ops::variants(op) {
         let spec = variant.spec();
-        if spec.backend != Backend::Cpu || (spec.name == "reference" && !with_reference) {
+        if !variant.serves(backend) || (spec.name == "reference" && !with_reference) {
             continue;
         }
         let defaults: BTreeMap<String, i64> = spec.tunables.iter().map(|t| (t.name.to_owned(), t.default)).collect();
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn defaults_come_first_and_no_candidate_twice() {
         for op in ops::all() {
-            let all = candidates(op, &[1], true);
+            let all = candidates(Backend::Cpu, op, &[1], true);
             let preferred = ops::variants(op).iter().find(|v| v.spec().backend == Backend::Cpu).unwrap();
             assert_eq!(all[0].variant.spec().name, preferred.spec().name);
             for (i, c) in all.iter().enumerate() {

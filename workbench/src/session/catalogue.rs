@@ -1,7 +1,7 @@
 //! What could compute each node of the plan in force, worked out once a plan.
 
 use deltascope_kernels::variant::Body;
-use deltascope_kernels::{Backend, DType, Instance, Op, ops};
+use deltascope_kernels::{DType, Instance, Op, ops};
 use deltascope_model::profiling::PlanInfo;
 use std::collections::HashMap;
 
@@ -164,7 +164,7 @@ fn choices(inst: &Instance, info: &PlanInfo) -> Vec<Choice> {
         Choice {
             variant: spec.name,
             summary: spec.summary,
-            lowering: kernel.is_none(),
+            lowering: matches!(v.body(), Body::Lowering(_)),
             reason: v.supports(inst).err().map(|r| r.0),
             tunables,
             tolerance: spec.tolerance,

@@ -1,6 +1,7 @@
 //! What a session can be told.
 
 use deltascope_kernels::{Backend, DType, Op};
+use deltascope_model::choice::rule_backend;
 use deltascope_model::profiling::{Group, NodeInfo};
 use deltascope_profiles::{Phase, Rule};
 
@@ -59,10 +60,7 @@ impl Scope {
     /// # Errors
     /// If the node's name is no pattern.
     pub fn rule(&self, backend: Backend) -> Result<Rule, deltascope_profiles::PatternError> {
-        let backend = match backend {
-            Backend::Cpu => deltascope_profiles::Backend::Cpu,
-            Backend::Cuda => deltascope_profiles::Backend::Cuda(None),
-        };
+        let backend = rule_backend(backend);
         let mut rule = Rule { phase: Some(self.phase), backend, ..Rule::new(self.op.name()) };
         rule.set_types(self.dtype.map(|t| t.name()));
         rule.node = self.node.as_deref().map(str::parse).transpose()?;

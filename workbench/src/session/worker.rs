@@ -61,8 +61,7 @@ impl Worker {
         engine_options.n_slots = engine_options.n_slots.max(PREFILL_SLOT + 1);
         let mut engine = Engine::new(Arc::clone(&model), stack, engine_options)?;
         let generator = Generator::new(Arc::clone(&model), sampling)?;
-        let mut machine = deltascope_tuning::machine::machine();
-        machine.gpus.extend(engine.device().map(deltascope_tuning::machine::gpu));
+        let machine = deltascope_tuning::machine::of_engine(&engine);
         let subject = Subject {
             model: model.name.clone(),
             weights: weights_line(&model),

@@ -217,7 +217,7 @@ fn write(path: &Path, engine: &Engine, choices: Vec<Choice>, overwrite: bool) ->
         return Ok(());
     }
     let mut profile = Profile {
-        machine: Some(deltascope_tuning::machine::machine()),
+        machine: Some(deltascope_tuning::machine::of_engine(engine)),
         model: Some(engine.model().id()),
         ..Profile::default()
     };

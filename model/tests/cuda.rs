@@ -1,0 +1,203 @@
+//! The engine on a GPU. What needs none (plans, errors) runs everywhere; the rest says why it is skipped.
+
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
+use deltascope_kernels::cuda::{Cache, Compiler, Device, Nvrtc};
+use deltascope_kernels::plan::{Plan, StepKernel};
+use deltascope_kernels::{Backend, DType, Op, Tunables};
+use deltascope_model::choice::ProfileChooser;
+use deltascope_model::device_weights::wanted;
+use deltascope_model::qwen3next::{BatchShape, Logits, StateShape, build};
+use deltascope_model::{Batch, Engine, EngineError, Model, Options, Place};
+use deltascope_profiles::{Choice, Phase, Rule, Stack};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Int8 activations and another order of sums.
+const TOLERANCE: f64 = 2e-3;
+const ORACLES: [&str; 2] = ["oracle-small", "oracle-heads"];
+
+fn path(file: &str) -> String {
+    format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn oracle(name: &str) -> Arc<Model> {
+    Arc::new(Model::open(path(&format!("tests/data/oracle/{name}.gguf"))).unwrap())
+}
+
+fn demo() -> Arc<Model> {
+    Arc::new(Model::open(path("assets/deltascope-demo-q4_k_m.gguf")).unwrap())
+}
+
+fn options(place: Place) -> Options {
+    Options { place, n_ctx: 512, threads_decode: 2, threads_prefill: 2, ..Options::default() }
+}
+
+/// True, with the reason printed, where there is no GPU.
+fn no_gpu() -> bool {
+    Device::first().err().map(|e| println!("no GPU: skipped ({e})")).is_some()
+}
+
+fn on_gpu(model: &Arc<Model>, graphs: bool) -> Engine {
+    Engine::new(Arc::clone(model), Stack::new(), Options { graphs, ..options(Place::Cuda) }).unwrap()
+}
+
+/// ‖a − b‖ / ‖b‖.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f64| x * x;
+    let (d, n) = a
+        .iter()
+        .zip(b)
+        .fold((0.0, 0.0), |(d, n), (&x, &y)| (d + square(f64::from(x) - f64::from(y)), n + square(f64::from(y))));
+    (d / n).sqrt()
+}
+
+/// Logits of 48 ids: a prompt in ubatches, the rest one by one.
+fn logits(e: &mut Engine, ubatch: usize) -> Vec<f32> {
+    let n_vocab = e.model().config.n_vocab;
+    let ids: Vec<u32> = (0..48).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
+    e.reset(0).unwrap();
+    let mut out = Vec::new();
+    for tokens in ids[..32].chunks(ubatch).chain(ids[32..].chunks(1)) {
+        out.extend_from_slice(e.eval(Batch { tokens, slot: 0, n_seqs: 1, logits: Logits::All }).unwrap());
+    }
+    out
+}
+
+fn greedy(e: &mut Engine, mut last: Vec<f32>, n: usize) -> Vec<u32> {
+    (0..n)
+        .map(|_| {
+            let id = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as u32;
+            last = e.decode(0, id).unwrap().to_vec();
+            id
+        })
+        .collect()
+}
+
+#[test]
+fn every_step_of_the_model_has_a_cuda_variant_that_compiles() {
+    let compiler = Nvrtc::load().map(|_| Compiler::new((9, 0), Cache::none()).unwrap());
+    if let Err(e) = &compiler {
+        println!("kernels are not compiled: {e}");
+    }
+    let mut compiled = HashSet::new();
+    for model in [demo(), oracle(ORACLES[0]), oracle(ORACLES[1])] {
+        for n_tokens in [1, 7, 64] {
+            let state = StateShape { n_slots: 1, n_ctx: 512, kv_type: DType::F16 };
+            let shape = BatchShape { n_tokens, n_seqs: 1, n_kv: 256, logits: Logits::Last };
+            let graph = build(&model.config, &model.weights, &model.weight_ids, state, shape);
+            let phase = if n_tokens == 1 { Phase::Decode } else { Phase::Prefill };
+            let stack = Stack::new();
+            let chooser = ProfileChooser { stack: &stack, phase, tokens: n_tokens, backend: Backend::Cuda };
+            let plan = Plan::build(graph, &chooser, 1).unwrap();
+            for step in &plan.steps {
+                let StepKernel::Cuda(kernel) = step.kernel else {
+                    panic!("{} runs on the CPU", plan.node(step.node).name);
+                };
+                let unit = kernel.unit(&step.inst, &step.tunables);
+                if let (Ok(compiler), true) = (&compiler, compiled.insert(unit.clone())) {
+                    compiler.compile(&unit).unwrap();
+                }
+            }
+            assert!(wanted(&plan).iter().any(|(id, _)| model.weight(*id).unwrap().name() == "output.weight"));
+        }
+    }
+}
+
+#[test]
+fn without_a_gpu_cuda_is_an_error_and_auto_is_the_processor() {
+    let model = oracle(ORACLES[0]);
+    let asked = Engine::new(Arc::clone(&model), Stack::new(), options(Place::Cuda));
+    let mut auto = Engine::new(model, Stack::new(), options(Place::Auto)).unwrap();
+    match asked {
+        Ok(e) => assert_eq!((e.backend(), auto.backend()), (Backend::Cuda, Backend::Cuda)),
+        Err(e) => {
+            assert!(matches!(e, EngineError::Cuda(_)), "{e}");
+            assert!(e.to_string().contains("CUDA") || e.to_string().contains("NVRTC"), "{e}");
+            assert_eq!(auto.backend(), Backend::Cpu);
+        }
+    }
+    assert_eq!(logits(&mut auto, 32).len(), 48 * auto.model().config.n_vocab);
+}
+
+#[test]
+fn logits_agree_with_the_processors_for_every_ubatch_and_repeat() {
+    if no_gpu() {
+        return;
+    }
+    for name in ORACLES {
+        let model = oracle(name);
+        let mut cpu = Engine::new(Arc::clone(&model), Stack::new(), options(Place::Cpu)).unwrap();
+        let want = logits(&mut cpu, 32);
+        let mut e = on_gpu(&model, true);
+        for ubatch in [1, 7, 64] {
+            let got = logits(&mut e, ubatch);
+            let error = relative(&got, &want);
+            println!("{name}, ubatch {ubatch}: relative error {error:e}");
+            assert!(error <= TOLERANCE, "{name}, ubatch {ubatch}: relative error {error:e}");
+            assert_eq!(logits(&mut e, ubatch), got, "{name}, ubatch {ubatch}: another run");
+            assert_eq!(logits(&mut on_gpu(&model, false), ubatch), got, "{name}, ubatch {ubatch}: without graphs");
+        }
+    }
+}
+
+#[test]
+fn text_repeats_and_a_checkpoint_brings_it_back() {
+    if no_gpu() {
+        return;
+    }
+    let model = demo();
+    let prompt = model.tokenizer.encode("The borrow checker ensures that", false).unwrap();
+    let mut e = on_gpu(&model, true);
+    let first = e.prompt(0, &prompt).unwrap();
+    let before = e.checkpoint(0).unwrap();
+    let text = greedy(&mut e, first.clone(), 48);
+    println!("{}", model.tokenizer.decode(&text).unwrap());
+    e.restore(&before).unwrap();
+    assert_eq!(e.position(0), prompt.len());
+    assert_eq!(greedy(&mut e, first.clone(), 48), text, "after going back");
+    e.reset(0).unwrap();
+    e.record(true);
+    let again = e.prompt(0, &prompt).unwrap();
+    assert_eq!(again, first, "after a reset, recorded");
+    assert_eq!(greedy(&mut e, again, 48), text, "recorded");
+    let record = e.take_record().unwrap();
+    let steps: f64 = record.steps.iter().map(|s| f64::from(s.work)).sum();
+    assert!(steps > 0.0 && record.info.backend == Backend::Cuda, "{steps}");
+}
+
+#[test]
+fn a_swap_between_two_tokens_is_checked_on_live_inputs_and_keeps_the_state() {
+    if no_gpu() {
+        return;
+    }
+    let model = demo();
+    let prompt = model.tokenizer.encode("The borrow checker ensures that", false).unwrap();
+    let mut e = on_gpu(&model, true);
+    let first = e.prompt(0, &prompt).unwrap();
+    greedy(&mut e, first, 8);
+    let before = e.checkpoint(0).unwrap();
+    let old = e.decode(0, 5).unwrap().to_vec();
+    e.restore(&before).unwrap();
+    let batch = Batch { tokens: &[5], slot: 0, n_seqs: 1, logits: Logits::Last };
+    let plan = e.plan_info(Phase::Decode).unwrap();
+    let name = plan.nodes.iter().find(|n| n.op == Op::GatedDeltaNet).unwrap().name.clone();
+    let taps = e.eval_tapped(batch, &[name]).unwrap();
+    e.restore(&before).unwrap();
+    let variant = deltascope_kernels::ops::variant(Op::GatedDeltaNet, Backend::Cuda, "registers").unwrap();
+    let mut tunables = Tunables::defaults(variant.spec().tunables);
+    tunables.set(variant.spec().tunables, "parts", 2).unwrap();
+    let stack = e.stack().clone();
+    let checked = e.check_variant(&taps[0], variant, &tunables, &stack, Phase::Decode).unwrap();
+    assert!(checked.passed(), "{checked:?}");
+    let mut choice = Choice::new(Rule::new("gated_delta_net"), "registers");
+    choice.rule.backend = deltascope_profiles::Backend::Cuda(None);
+    choice.tunables = [("parts".to_owned(), 2.into())].into();
+    e.stack_mut().session_mut().choices.push(choice);
+    let new = e.decode(0, 5).unwrap().to_vec();
+    let info = e.plan_info(Phase::Decode).unwrap();
+    let node = info.nodes.iter().find(|n| n.op == Op::GatedDeltaNet).unwrap();
+    assert!(node.tunables.contains(&("parts", 2)), "{:?} {:?}", node.tunables, node.note);
+    assert!(relative(&new, &old) < 1e-3, "{}", relative(&new, &old));
+}
