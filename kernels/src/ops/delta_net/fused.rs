@@ -35,6 +35,11 @@ impl Variant for Fused {
         delta_heads::by_head(inst)
     }
 
+    /// A profile that names the parts' variants means those: this one has to be asked for.
+    fn preferred(&self, _inst: &Instance) -> bool {
+        false
+    }
+
     fn body(&self) -> Body<'_> {
         Body::Lowering(self)
     }

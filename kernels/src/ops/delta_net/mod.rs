@@ -27,7 +27,7 @@ use crate::{Call, Cost, Layout, Op, Params, Variant};
 pub struct DeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::DeltaNet, &DeltaNet);
-static VARIANTS: &[&dyn Variant] = &[&fused::FUSED, &lowered::LOWERED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&lowered::LOWERED, &fused::FUSED, &REFERENCE];
 
 /// Numbers of input tensors.
 pub(super) const QKV: usize = 0;
