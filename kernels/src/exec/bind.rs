@@ -55,19 +55,22 @@ unsafe impl Send for Bound {}
 pub(super) struct BoundCall {
     pub kernel: &'static dyn Kernel,
     pub shared: Option<TensorPtr>,
-    /// Inputs, then outputs; once for each worker if workers have copies of their own of one of them.
+    /// Inputs, outputs, workers' own outputs; once for each worker if one of them is a worker's own.
     tensors: Vec<TensorPtr>,
     inputs: usize,
-    /// Inputs and outputs together.
-    both: usize,
+    outputs: usize,
+    /// All together.
+    each: usize,
 }
 
 impl BoundCall {
-    /// Inputs and outputs as worker `ith` has them.
+    /// Inputs and outputs as worker `ith` has them; `own` for the outputs that are its own.
     #[inline]
-    pub(super) fn of(&self, ith: usize) -> (&[TensorPtr], &[TensorPtr]) {
-        let from = if self.tensors.len() > self.both { ith * self.both } else { 0 };
-        self.tensors[from..from + self.both].split_at(self.inputs)
+    pub(super) fn of(&self, ith: usize, own: bool) -> (&[TensorPtr], &[TensorPtr]) {
+        let from = if self.tensors.len() > self.each { ith * self.each } else { 0 };
+        let (inputs, outputs) = self.tensors[from..from + self.each].split_at(self.inputs);
+        let (shared, mine) = outputs.split_at(self.outputs);
+        (inputs, if own { mine } else { shared })
     }
 }
 
@@ -144,10 +147,10 @@ impl Bound {
         for (number, step) in plan.steps.iter().enumerate() {
             let StepKernel::Cpu(kernel) = step.kernel else { return Err(BindError::NotCpu(number)) };
             debug_assert!(step.inputs.len() <= ops::def(step.inst.op).inputs().len());
-            let values = || step.inputs.iter().chain(&step.outputs).copied();
+            let values = || step.inputs.iter().chain(&step.outputs).chain(&step.own_outputs).copied();
             let is_own = |v: ValueId| plan.is_own(plan.graph.value(v).storage);
             let mut tensors = values().map(address).collect::<Result<Vec<_>, _>>()?;
-            let both = tensors.len();
+            let each = tensors.len();
             if values().any(is_own) {
                 for worker in 1..workers {
                     for (i, v) in values().enumerate() {
@@ -159,7 +162,8 @@ impl Bound {
                 }
             }
             let shared = step.shared.map(address).transpose()?;
-            calls.push(BoundCall { kernel, shared, tensors, inputs: step.inputs.len(), both });
+            let (inputs, outputs) = (step.inputs.len(), step.outputs.len());
+            calls.push(BoundCall { kernel, shared, tensors, inputs, outputs, each });
         }
         let scratch = Pieces::new(plan.scratch_bytes, workers);
         Ok(Bound { calls, scratch, arena, _own: own, outputs, bases })
@@ -181,7 +185,8 @@ impl Bound {
     /// that a step uses have an address; others are empty.
     pub fn read(&self, plan: &Plan, v: crate::ValueId) -> Vec<u8> {
         let value = plan.graph.value(v);
-        let Some((base, have)) = self.bases[value.storage.0 as usize] else { return Vec::new() };
+        let storage = plan.written_in(value.storage);
+        let Some((base, have)) = self.bases[storage.0 as usize] else { return Vec::new() };
         let n = value.layout.span();
         if value.offset + n > have {
             return Vec::new();

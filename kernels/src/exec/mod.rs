@@ -1,4 +1,4 @@
-//! Running a plan: every worker walks its steps.
+//! Running a plan: workers go through its rounds.
 
 mod bind;
 mod clock;
@@ -8,14 +8,16 @@ pub use bind::{BindError, Bindings, Bound};
 pub use clock::{Clock, Ticks};
 pub use record::{Recorder, StepTime};
 
-use crate::plan::Plan;
-use crate::pool::Pool;
+use crate::plan::{Part, Plan};
+use crate::pool::{Crew, Pool};
 use crate::variant::Call;
+use bind::{BoundCall, Pieces};
+use record::Track;
 
 /// Runs steps `range` of a bound plan on the pool, one entry for all of them.
 ///
 /// With a recorder each worker notes start and end of each of its steps; the time between an end and the next start
-/// is its wait.
+/// is its wait. Part of a plan is run by the caller alone: that is for looking at what is between two steps.
 ///
 /// # Panics
 /// If a kernel panics (which is a bug in it).
@@ -26,60 +28,210 @@ pub fn run(
     range: std::ops::Range<usize>,
     recorder: Option<&Recorder>,
 ) {
-    let threads = plan.threads.min(pool.threads());
-    let steps = &plan.steps[range.clone()];
-    let calls = &bound.calls[range.clone()];
-    let scratch = &bound.scratch;
-    pool.run(threads, |ith, team| {
-        let nth = team.nth();
+    // What workers have of their own is then all in the first one's memory, where `Bound::read` looks.
+    let whole = range == (0..plan.steps.len());
+    let threads = if whole { plan.threads.min(pool.threads()) } else { 1 };
+    let (calls, scratch) = (&bound.calls[..], &bound.scratch);
+    if let Some(r) = recorder {
+        r.new_run();
+    }
+    pool.run_rounds(threads, |ith, crew| {
+        let worker = Worker { ith, crew, plan, calls, scratch };
         let mut track = recorder.map(|r| r.track(ith));
         if let Some(t) = &mut track {
             t.begin();
         }
-        for (at, (step, call)) in steps.iter().zip(calls).enumerate() {
-            if step.barrier && at > 0 {
-                team.wait();
-            }
-            if let Some(t) = &mut track {
-                t.start();
-            }
-            // Steps of fewer threads start at different workers, so that small ones run side by side.
-            let (mine, step_threads) = if step.redundant {
-                (0, 1)
-            } else {
-                ((ith + nth - step.first_worker % nth) % nth, step.threads.min(nth))
-            };
-            let (inputs, outputs) = call.of(ith);
-            for phase in 0..step.phases {
-                if phase > 0 {
-                    team.wait();
-                }
-                if mine < step_threads {
-                    let mut c = Call {
-                        inst: &step.inst,
-                        inputs,
-                        outputs,
-                        tunables: &step.tunables,
-                        ith: mine,
-                        nth: step_threads,
-                        phase,
-                        // SAFETY: worker `ith` alone uses scratch `ith`.
-                        scratch: unsafe { scratch.of(ith) },
-                        shared: call.shared.map_or(std::ptr::null_mut(), |t| t.ptr),
-                    };
-                    // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked
-                    // that every view lies in live memory, and the scheduler put a barrier between steps that touch
-                    // the same bytes; a redundant step writes this worker's own.
-                    unsafe { call.kernel.run(&mut c) };
-                }
-            }
-            if let Some(t) = &mut track {
-                t.end(range.start + at);
-            }
+        let mut round = 0;
+        for parts in plan.rounds.within(range.clone()) {
+            round += u32::from(worker.go(round, parts, &mut track));
         }
-        team.wait();
         if let Some(t) = &mut track {
             t.finish();
         }
     });
+}
+
+/// One worker on its way through the rounds.
+struct Worker<'a> {
+    ith: usize,
+    crew: Crew<'a>,
+    plan: &'a Plan,
+    calls: &'a [BoundCall],
+    scratch: &'a Pieces,
+}
+
+impl Worker<'_> {
+    /// Does its pieces of a round, then what others have not begun, and returns when the round is over; `false` if
+    /// there was nothing that workers share, and so nothing to wait for.
+    ///
+    /// Parts that are a worker's own it does when it has claimed a piece that follows them, not before: as long as
+    /// that piece is not done the round is not over, and what they read stays as it is.
+    fn go(&self, round: u32, parts: &[Part], track: &mut Option<Track<'_>>) -> bool {
+        let total: usize = (0..parts.len()).map(|i| self.threads(&parts[i]) * self.pieces(&parts[i])).sum();
+        let total = total as u32;
+        let mut at = Recording { parts, at: 0, track };
+        at.start();
+        let mut own_done = 0;
+        if total > 0 {
+            let mine = self.share(parts, self.ith);
+            let mut done = 0;
+            while let Some(piece) = self.crew.claim(self.ith, round, mine) {
+                let (index, piece) = self.find(parts, self.ith, piece);
+                self.own_parts(parts, &mut own_done, index, &mut at);
+                at.go_to(index);
+                self.run(&parts[index], self.ith, piece);
+                done += 1;
+            }
+            if self.crew.nth() == 1 {
+                self.own_parts(parts, &mut own_done, parts.len(), &mut at);
+            }
+            at.go_to(parts.len());
+            self.crew.finish(done, total);
+        } else {
+            // The end of a part of a plan: run by one.
+            self.own_parts(parts, &mut own_done, parts.len(), &mut at);
+            at.go_to(parts.len());
+            return false;
+        }
+        if self.crew.linger(round) {
+            return true;
+        }
+        let nth = self.crew.nth();
+        for other in (self.ith + 1..nth).chain(0..self.ith) {
+            let theirs = self.share(parts, other);
+            while let Some(piece) = self.crew.claim(other, round, theirs) {
+                let (index, piece) = self.find(parts, other, piece);
+                self.own_parts(parts, &mut own_done, index, &mut at);
+                self.run(&parts[index], other, piece);
+                at.helped();
+                self.crew.finish(1, total);
+            }
+        }
+        self.crew.wait(self.ith, round);
+        true
+    }
+
+    /// Does the worker's own parts before `index` that it has not done yet.
+    fn own_parts(&self, parts: &[Part], done: &mut usize, index: usize, at: &mut Recording<'_, '_, '_>) {
+        while *done < index {
+            if parts[*done].own {
+                at.go_to(*done);
+                self.run(&parts[*done], self.ith, 0);
+            }
+            *done += 1;
+        }
+    }
+
+    /// How many pieces of a round are a worker's.
+    fn share(&self, parts: &[Part], worker: usize) -> u32 {
+        let its = parts.iter().filter(|p| self.number(p, worker) < self.threads(p));
+        its.map(|p| self.pieces(p) as u32).sum()
+    }
+
+    /// Pieces that each worker's share of a part is divided into; none if it is not shared.
+    fn pieces(&self, part: &Part) -> usize {
+        if part.own { 0 } else { self.plan.steps[part.step].pieces }
+    }
+
+    /// Workers among whom a part is divided.
+    fn threads(&self, part: &Part) -> usize {
+        self.plan.steps[part.step].threads.min(self.crew.nth())
+    }
+
+    /// What number a worker has in a part: steps of fewer workers begin at different ones, so that small steps run side
+    /// by side.
+    fn number(&self, part: &Part, worker: usize) -> usize {
+        let nth = self.crew.nth();
+        (worker + nth - self.plan.steps[part.step].first_worker % nth) % nth
+    }
+
+    /// Which part of the round a worker's piece belongs to, and which piece of that it is.
+    fn find(&self, parts: &[Part], worker: usize, mut piece: u32) -> (usize, usize) {
+        for (index, part) in parts.iter().enumerate() {
+            if self.number(part, worker) < self.threads(part) {
+                let pieces = self.pieces(part) as u32;
+                if piece < pieces {
+                    return (index, piece as usize);
+                }
+                piece -= pieces;
+            }
+        }
+        unreachable!("no more pieces are claimed than the parts have");
+    }
+
+    fn run(&self, part: &Part, worker: usize, piece: usize) {
+        let (step, call) = (&self.plan.steps[part.step], &self.calls[part.step]);
+        let (inputs, outputs) = call.of(self.ith, part.own);
+        let (ith, nth) = if part.own {
+            (0, 1)
+        } else {
+            (self.number(part, worker) * step.pieces + piece, self.threads(part) * step.pieces)
+        };
+        let mut c = Call {
+            inst: &step.inst,
+            inputs,
+            outputs,
+            tunables: &step.tunables,
+            ith,
+            nth,
+            phase: part.phase,
+            // SAFETY: worker `self.ith`, who runs this, alone uses this piece, for whomever it works.
+            scratch: unsafe { self.scratch.of(self.ith) },
+            shared: call.shared.map_or(std::ptr::null_mut(), |t| t.ptr),
+        };
+        // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked that every
+        // view lies in live memory, steps that touch the same bytes are in different rounds, each piece of a round is
+        // claimed once, and own parts write this worker's memory alone.
+        unsafe { call.kernel.run(&mut c) };
+    }
+}
+
+/// The pen of a worker in a round, if it has one.
+struct Recording<'a, 'b, 'c> {
+    parts: &'a [Part],
+    at: usize,
+    track: &'b mut Option<Track<'c>>,
+}
+
+impl Recording<'_, '_, '_> {
+    fn start(&mut self) {
+        let first = self.is_first(self.at);
+        if let Some(t) = self.track.as_mut().filter(|_| first) {
+            t.start();
+        }
+    }
+
+    /// The work on parts before `index` is over.
+    fn go_to(&mut self, index: usize) {
+        if self.track.is_none() {
+            return;
+        }
+        while self.at < index {
+            self.end(self.at);
+            self.at += 1;
+            if self.at < self.parts.len() {
+                self.start();
+            }
+        }
+    }
+
+    /// A piece of another worker was done. Time has one owner: the last part of the round.
+    fn helped(&mut self) {
+        if let Some(t) = self.track {
+            t.extend(self.parts[self.parts.len() - 1].step);
+        }
+    }
+
+    /// Whether no part of the same step was before it: other phases, and the own part of what is also shared.
+    fn is_first(&self, index: usize) -> bool {
+        let part = self.parts[index];
+        part.phase == 0 && (index == 0 || self.parts[index - 1].step != part.step)
+    }
+
+    fn end(&mut self, index: usize) {
+        let (step, first) = (self.parts[index].step, self.is_first(index));
+        if let Some(t) = self.track {
+            if first { t.end(step) } else { t.extend(step) }
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Places for temporaries in a block of memory, reused where two are never alive together: in the block that workers
-//! share, once a barrier lies between two uses; in a worker's own, once a step does.
+//! Places for temporaries in a block of memory, reused where a barrier lies between two uses: one block that workers
+//! share, and one that each of them has.
 
 use super::{Step, schedule};
 use crate::graph::{Graph, StorageKind};
@@ -14,17 +14,16 @@ pub(super) struct Arena {
 /// Cache lines of two workers must not be shared between storages.
 const ALIGN: usize = 128;
 
-/// First and last use, in whatever counts in the storage's block.
+/// First and last segment that uses it.
 type Life = (usize, usize);
 
 /// Places all temporaries and outputs. `own` says which are in a worker's own block.
 pub(super) fn place(graph: &Graph, steps: &[Step], segments: &[usize], own: &[bool]) -> Arena {
     let mut life: Vec<Option<Life>> = vec![None; graph.storages.len()];
-    for (number, (step, &segment)) in steps.iter().zip(segments).enumerate() {
+    for (step, &segment) in steps.iter().zip(segments) {
         for v in schedule::reads(graph, step).chain(schedule::writes(step)) {
             let s = graph.value(v).storage.0 as usize;
-            let at = if own[s] { number } else { segment };
-            life[s].get_or_insert((at, at)).1 = at;
+            life[s].get_or_insert((segment, segment)).1 = segment;
         }
     }
     for (s, storage) in graph.storages.iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::{NodeIx, PlanError, PlanNode, Step, StepKernel, conversion_node};
 use crate::graph::{Graph, GraphBuilder, Node, Storage, StorageId, StorageKind, Value, ValueId};
 use crate::variant::{Body, Form, Instance, Packing, Reason, Tunables, Variant};
-use crate::{Backend, Layout, Op, Params, ops};
+use crate::{Backend, Cost, Layout, Op, Params, ops};
 use std::collections::HashMap;
 
 /// Says which variant serves a node.
@@ -237,12 +237,16 @@ impl Lowerer<'_> {
             StepKernel::Cuda(_) => (1, 1, 0, false),
         };
         let on_workers = matches!(kernel, StepKernel::Cpu(_)) && self.threads > 1;
+        let threads = useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1);
         self.out.steps.push(Step {
             node: ix,
             kernel,
-            threads: useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1),
+            threads,
+            pieces: pieces(ops::def(node.op).cost(&inst), threads, useful),
             first_worker: 0,
             redundant: on_workers && tunables.redundant.unwrap_or(little),
+            own_outputs: Vec::new(),
+            published: true,
             phases,
             barrier: false,
             scratch,
@@ -305,4 +309,16 @@ impl Lowerer<'_> {
         self.out.graph.values.push(Value { storage, ..value });
         ValueId(self.out.graph.values.len() as u32 - 1)
     }
+}
+
+/// How many pieces each of `threads` workers cuts its part into: so many that one takes about a tenth of a millisecond,
+/// which is what the others wait for if a worker loses its core in the middle.
+fn pieces(cost: Cost, threads: usize, useful: usize) -> usize {
+    // What a middling core does in a microsecond; nothing depends on it but the size of pieces.
+    const BYTES: f64 = 10e3;
+    const FLOPS: f64 = 50e3;
+    const PIECE_US: f64 = 100.0;
+    const MOST: usize = 16;
+    let part_us = (cost.bytes / BYTES).max(cost.flops / FLOPS) / threads as f64;
+    ((part_us / PIECE_US) as usize).min(useful / threads).clamp(1, MOST)
 }

@@ -10,9 +10,11 @@
 mod arena;
 mod lower;
 mod redundant;
+mod rounds;
 mod schedule;
 
 pub use lower::{Chooser, Chosen, Defaults};
+pub use rounds::{Part, Rounds};
 
 use crate::cuda::CudaKernel;
 use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
@@ -96,10 +98,16 @@ pub struct Step {
     pub inputs: Vec<ValueId>,
     /// Outputs.
     pub outputs: Vec<ValueId>,
-    /// Workers that share the work. A redundant step is done by all workers of the run, whatever this says.
+    /// Workers that share the work.
     pub threads: usize,
-    /// Every worker does all of it, into memory of its own.
+    /// What each of them does is divided into so many pieces, that others can take if it is late.
+    pub pieces: usize,
+    /// Every worker that goes on in the same round does all of it first, into memory of its own.
     pub redundant: bool,
+    /// Where a redundant step writes a worker's own result; what reads it in the same round reads that.
+    pub own_outputs: Vec<ValueId>,
+    /// `outputs` are written, by the workers together. Not so where all who read them are in the round of a redundant step.
+    pub published: bool,
     /// The worker that is this step's number 0: small steps without a barrier between them run side by side.
     pub first_worker: usize,
     /// Parts with a barrier between them.
@@ -119,6 +127,8 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// Kernel calls in order.
     pub steps: Vec<Step>,
+    /// Which of them run side by side.
+    pub rounds: Rounds,
     /// The graph with what lowering and conversion added.
     pub graph: Graph,
     /// Most workers that a step uses; the run needs so many.
@@ -129,8 +139,7 @@ pub struct Plan {
     pub own_bytes: usize,
     /// Offset of each storage in its arena; `None` for what the caller binds.
     arena: Vec<Option<usize>>,
-    /// Storages of which each worker has a copy.
-    own: Vec<bool>,
+    copies: redundant::Copies,
     /// Most scratch that a step wants, a worker.
     pub scratch_bytes: usize,
     /// Packed weights that must be there when the plan is bound.
@@ -173,9 +182,10 @@ impl Plan {
     /// If a node finds no variant.
     pub fn build(graph: Graph, chooser: &dyn Chooser, threads: usize) -> Result<Plan, PlanError> {
         let mut lowered = lower::lower(graph, chooser, threads)?;
-        let own = redundant::resolve(&lowered.graph, &mut lowered.steps);
-        let segments = schedule::schedule(&lowered.graph, &mut lowered.steps, &own, threads);
-        let arena = arena::place(&lowered.graph, &lowered.steps, &segments, &own);
+        redundant::qualify(&lowered.graph, &mut lowered.steps);
+        let segments = schedule::schedule(&mut lowered.graph, &mut lowered.steps, threads);
+        let copies = redundant::settle(&lowered.graph, &mut lowered.steps);
+        let arena = arena::place(&lowered.graph, &lowered.steps, &segments, &copies.is_own);
         let scratch_bytes = lowered.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
         let mut packed: Vec<_> = lowered
             .graph
@@ -189,22 +199,28 @@ impl Plan {
         packed.sort_unstable();
         packed.dedup();
         Ok(Plan {
-            threads: lowered.steps.iter().filter(|s| !s.redundant).map(|s| s.threads).max().unwrap_or(1),
+            threads: lowered.steps.iter().filter(|s| s.published).map(|s| s.threads).max().unwrap_or(1),
             nodes: lowered.nodes,
+            rounds: Rounds::of(&lowered.steps),
             steps: lowered.steps,
             graph: lowered.graph,
             arena_bytes: arena.shared_bytes,
             own_bytes: arena.own_bytes,
             arena: arena.offsets,
-            own,
+            copies,
             scratch_bytes,
             packed,
         })
     }
 
-    /// Whether each worker has its own copy of a temporary.
+    /// Whether a storage lies in each worker's own memory.
     pub fn is_own(&self, storage: StorageId) -> bool {
-        self.own[storage.0 as usize]
+        self.copies.is_own[storage.0 as usize]
+    }
+
+    /// Where the bytes of a storage are to be found: a worker's own copy, if nothing else is written.
+    pub fn written_in(&self, storage: StorageId) -> StorageId {
+        self.copies.instead.get(&storage).copied().unwrap_or(storage)
     }
 
     /// Where a temporary or output lies: in the arena, or in each worker's own.

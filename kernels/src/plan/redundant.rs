@@ -2,41 +2,92 @@
 //!
 //! A norm of a token's row, its quantisation, the choice among its experts: each takes about as long as the barrier that
 //! would stand behind it. Such a step is done by every worker, whole, into memory of the worker's own; what reads the
-//! result follows without a barrier. All workers run the same code over the same bytes, so the copies are the same.
+//! result in the same round follows at once. All workers run the same code over the same bytes, so the copies are the
+//! same. A copy never outlives its round: what reads the result later reads the one that the workers publish together,
+//! so that a worker which comes late has missed nothing that it needs.
 
-use super::Step;
-use crate::graph::{Graph, StorageKind};
+use super::{Step, schedule};
+use crate::graph::{Graph, StorageId, StorageKind, ValueId};
 use crate::ops;
+use std::collections::{HashMap, HashSet};
 
-/// Sets `redundant` where it can be had of the steps that want it; returns which storages each worker has its own copy of.
-///
-/// A copy must be whole: a step qualifies if it writes temporaries alone, and each of those is written by such steps alone.
-pub(super) fn resolve(graph: &Graph, steps: &mut [Step]) -> Vec<bool> {
-    for step in steps.iter_mut().filter(|s| s.redundant) {
-        let temporaries = step.outputs.iter().all(|&v| graph.storage(v).kind == StorageKind::Temp);
-        step.redundant &=
-            temporaries && step.phases == 1 && step.shared.is_none() && ops::def(step.inst.op).updates().is_empty();
+/// Which storages are workers' own.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// By storage.
+    pub is_own: Vec<bool>,
+    /// For results that are not published: where a worker's own copy is.
+    pub instead: HashMap<StorageId, StorageId>,
+}
+
+/// Takes `redundant` from the steps that want it but do not qualify: a copy must be whole, so a step must write
+/// temporaries alone, each of them fully, and nobody else may write them.
+pub(super) fn qualify(graph: &Graph, steps: &mut [Step]) {
+    let mut writers = vec![0; graph.storages.len()];
+    for v in steps.iter().flat_map(schedule::writes) {
+        writers[graph.value(v).storage.0 as usize] += 1;
     }
-    loop {
-        let mut own = vec![true; graph.storages.len()];
-        let mut written = vec![false; graph.storages.len()];
-        for step in steps.iter() {
-            for v in super::schedule::writes(step) {
-                let s = graph.value(v).storage.0 as usize;
-                own[s] &= step.redundant;
-                written[s] = true;
+    for step in steps.iter_mut().filter(|s| s.redundant) {
+        let whole = step.outputs.iter().all(|&v| {
+            let (value, storage) = (graph.value(v), graph.storage(v));
+            storage.kind == StorageKind::Temp
+                && writers[value.storage.0 as usize] == 1
+                && value.offset == 0
+                && value.layout.is_contiguous()
+                && value.layout.span() == storage.bytes
+        });
+        step.redundant =
+            whole && step.phases == 1 && step.shared.is_none() && ops::def(step.inst.op).updates().is_empty();
+    }
+}
+
+/// Gives a redundant step storages for workers' own results, and notes them in `current`.
+pub(super) fn give_copies(graph: &mut Graph, step: &mut Step, current: &mut HashMap<StorageId, StorageId>) {
+    for &v in &step.outputs {
+        let value = *graph.value(v);
+        let own = graph.builder().temp(value.layout);
+        current.insert(value.storage, graph.value(own).storage);
+        step.own_outputs.push(own);
+    }
+}
+
+/// Has a step read workers' own results where there are.
+pub(super) fn read_copies(graph: &mut Graph, inputs: &mut [ValueId], current: &HashMap<StorageId, StorageId>) {
+    for v in inputs {
+        let value = *graph.value(*v);
+        if let Some(&storage) = current.get(&value.storage) {
+            graph.values.push(crate::graph::Value { storage, ..value });
+            *v = ValueId(graph.values.len() as u32 - 1);
+        }
+    }
+}
+
+/// When all is scheduled: drops copies that nobody reads, and publishes only what somebody reads in a later round.
+pub(super) fn settle(graph: &Graph, steps: &mut [Step]) -> Copies {
+    let mut copies = Copies { is_own: vec![false; graph.storages.len()], ..Copies::default() };
+    // From the last to the first: a step that nobody needs any more reads nothing.
+    let mut read: HashSet<StorageId> = HashSet::new();
+    for step in steps.iter_mut().rev() {
+        if step.redundant {
+            let storage = |v: &ValueId| graph.value(*v).storage;
+            let is_read = |of: &[ValueId]| of.iter().any(|v| read.contains(&storage(v)));
+            step.published = is_read(&step.outputs);
+            step.redundant = is_read(&step.own_outputs);
+            if !step.redundant {
+                // Somebody may want to see it.
+                step.published = true;
+                step.own_outputs.clear();
+            }
+            for (v, own) in step.outputs.iter().zip(&step.own_outputs) {
+                copies.is_own[storage(own).0 as usize] = true;
+                if !step.published {
+                    copies.instead.insert(storage(v), storage(own));
+                }
             }
         }
-        own.iter_mut().zip(written).for_each(|(own, written)| *own &= written);
-        let mut changed = false;
-        for step in steps.iter_mut().filter(|s| s.redundant) {
-            step.redundant = step.outputs.iter().all(|&v| own[graph.value(v).storage.0 as usize]);
-            changed |= !step.redundant;
-        }
-        if !changed {
-            return own;
-        }
+        read.extend(step.inputs.iter().map(|&v| graph.value(v).storage));
     }
+    copies
 }
 
 #[cfg(test)]
@@ -84,7 +135,7 @@ mod tests {
     fn a_small_temporary_is_made_by_every_worker_and_nobody_waits() {
         let plan = Plan::build(sums(2048, false), &Defaults, 4).unwrap();
         assert_eq!((redundant(&plan), plan.barriers()), (vec![true, false], 0));
-        assert!(plan.own_bytes >= 4 * 2048);
+        assert!(plan.own_bytes >= 4 * 2048 && !plan.steps[0].published);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Barriers: between steps that touch the same bytes, and nowhere else.
 
-use super::Step;
+use super::{Step, redundant};
 use crate::graph::{Graph, StorageId, StorageKind, ValueId};
 use crate::ops;
+use std::collections::HashMap;
 
 /// A stretch of memory that a step touches.
 #[derive(Clone, Copy)]
@@ -33,32 +34,40 @@ pub(super) fn reads(graph: &Graph, step: &Step) -> impl Iterator<Item = ValueId>
 pub(super) fn writes(step: &Step) -> impl Iterator<Item = ValueId> {
     let updates = ops::def(step.inst.op).updates();
     let updated = updates.iter().filter_map(|&i| step.inputs.get(i).copied());
-    step.outputs.iter().copied().chain(updated).chain(step.shared)
+    let own = step.own_outputs.iter().copied();
+    step.outputs.iter().copied().chain(own).chain(updated).chain(step.shared)
 }
 
-/// Sets `barrier` and `first_worker` of each step; returns the segment (number of barriers before it) of each. `own`
-/// says which storages each worker has a copy of: nobody waits for those.
-pub(super) fn schedule(graph: &Graph, steps: &mut [Step], own: &[bool], threads: usize) -> Vec<usize> {
+/// Sets `barrier` and `first_worker` of each step and gives redundant steps their workers' own results; returns the
+/// segment (number of barriers before it) of each.
+pub(super) fn schedule(graph: &mut Graph, steps: &mut [Step], threads: usize) -> Vec<usize> {
     let mut segments = Vec::with_capacity(steps.len());
     let (mut read, mut written): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+    // Results in this segment of which each worker has its own: nobody waits for those.
+    let mut own: HashMap<StorageId, StorageId> = HashMap::new();
     let mut segment = 0;
     let mut next_worker = 0;
     for step in steps.iter_mut() {
-        let shared = |v: &ValueId| !own[graph.value(*v).storage.0 as usize];
-        let r: Vec<Span> = reads(graph, step).filter(shared).map(|v| Span::of(graph, v)).collect();
-        let w: Vec<Span> = writes(step).filter(shared).map(|v| Span::of(graph, v)).collect();
+        let w: Vec<Span> = writes(step).map(|v| Span::of(graph, v)).collect();
+        let mut r: Vec<Span> = reads(graph, step).map(|v| Span::of(graph, v)).collect();
         let hits = |a: &[Span], b: &[Span]| a.iter().any(|x| b.iter().any(|y| x.meets(y)));
-        step.barrier = hits(&r, &written) || hits(&w, &written) || hits(&w, &read);
+        let waits: Vec<Span> = r.iter().copied().filter(|s| !own.contains_key(&s.storage)).collect();
+        step.barrier = hits(&waits, &written) || hits(&w, &written) || hits(&w, &read);
         if step.barrier {
             segment += 1;
             next_worker = 0;
             read.clear();
             written.clear();
+            own.clear();
+        } else {
+            r = waits;
         }
-        if !step.redundant {
-            step.first_worker = next_worker % threads;
-            next_worker += step.threads;
+        redundant::read_copies(graph, &mut step.inputs, &own);
+        if step.redundant {
+            redundant::give_copies(graph, step, &mut own);
         }
+        step.first_worker = next_worker % threads;
+        next_worker += step.threads;
         // Work between the phases of a step meets at barriers of its own: the steps before it are then done too, but
         // nothing is gained by counting on that.
         segments.push(segment);

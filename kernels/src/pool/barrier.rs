@@ -42,13 +42,6 @@ impl Barrier {
             }
             std::hint::spin_loop();
         }
-        // Another thread on this core may be the one that we wait for: let it run before sleeping, which costs more.
-        for _ in 0..4 {
-            if self.passed(seen) {
-                return;
-            }
-            std::thread::yield_now();
-        }
         while !self.passed(seen) {
             self.turn.parked.fetch_add(1, Ordering::SeqCst);
             if self.turn.generation.load(Ordering::SeqCst) == seen && !self.broken.load(Ordering::SeqCst) {
@@ -83,48 +76,5 @@ impl Barrier {
     pub(super) fn mend(&self) {
         self.arrived.store(0, Ordering::SeqCst);
         self.broken.store(false, Ordering::SeqCst);
-    }
-}
-
-/// Counts finished workers down; one thread waits for zero.
-#[repr(align(128))]
-#[derive(Default)]
-pub(super) struct Latch {
-    left: AtomicU32,
-    parked: AtomicBool,
-}
-
-impl Latch {
-    /// Before a job: so many will finish.
-    pub(super) fn set(&self, n: u32) {
-        self.left.store(n, Ordering::Release);
-    }
-
-    /// This worker has finished.
-    pub(super) fn count_down(&self) {
-        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 && self.parked.load(Ordering::SeqCst) {
-            atomic_wait::wake_all(&raw const self.left);
-        }
-    }
-
-    /// Waits until all have finished.
-    pub(super) fn wait(&self, spin: u32) {
-        for _ in 0..spin {
-            if self.left.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        loop {
-            self.parked.store(true, Ordering::SeqCst);
-            let left = self.left.load(Ordering::SeqCst);
-            if left != 0 {
-                atomic_wait::wait(&self.left, left);
-            }
-            self.parked.store(false, Ordering::SeqCst);
-            if self.left.load(Ordering::Acquire) == 0 {
-                return;
-            }
-        }
     }
 }

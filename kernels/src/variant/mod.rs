@@ -196,19 +196,20 @@ pub trait Kernel: Sync {
     }
 
     /// Whether it is so little that every worker may as well do all of it for itself: what reads the result then waits
-    /// for nobody. The planner does so where results are temporaries of one phase; [`Tunables::redundant`] overrules.
+    /// for nobody. The planner does so where results are whole temporaries of one phase; [`Tunables::redundant`] overrules.
     fn redundant(&self, _inst: &Instance) -> bool {
         false
     }
 
-    /// Does this worker's part.
+    /// Does part `ith` of `nth`.
     ///
-    /// Results must not depend on `nth`: work is split by output and a reduction has a fixed order.
+    /// Results must not depend on `nth`: work is split by output and a reduction has a fixed order. Nor on who takes
+    /// which part: a worker may do several, in any order, and `nth` may be a multiple of the workers.
     ///
     /// # Safety
     /// `supports` said yes to the instance; inputs and outputs are bound to live memory of at least their layout's
-    /// span, in the forms that `form` asked for; outputs overlap inputs only as the op allows; all `nth` workers call
-    /// it with the same arguments, and nobody else touches the outputs meanwhile.
+    /// span, in the forms that `form` asked for; outputs overlap inputs only as the op allows; each part is called
+    /// once a phase with the same arguments, and nobody else touches the outputs meanwhile.
     unsafe fn run(&self, call: &mut Call<'_>);
 }
 
@@ -229,13 +230,14 @@ pub struct Call<'a> {
     pub outputs: &'a [TensorPtr],
     /// Values of the tunables, in the order of the spec.
     pub tunables: &'a Tunables,
-    /// This worker, 0 … `nth`.
+    /// The part to do, 0 … `nth`.
     pub ith: usize,
-    /// Workers in this step.
+    /// Parts that this step is divided into.
     pub nth: usize,
     /// Which phase.
     pub phase: usize,
-    /// This worker's own scratch, aligned to 64, content undefined (kept between the phases of one call).
+    /// This worker's own scratch, aligned to 64, content undefined: what one phase leaves for the next goes into
+    /// `shared`.
     pub scratch: &'a mut [u8],
     /// The scratch of all workers of this step, aligned to 64, content undefined; null if
     /// [`Kernel::shared_scratch`] asked for none. Between two phases no byte of it may be touched by two workers
@@ -244,14 +246,14 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// This worker's contiguous share of `n` equal tasks, the leftovers spread over the first workers.
+    /// This part's contiguous share of `n` equal tasks, the leftovers spread over the first parts.
     #[inline]
     pub fn share(&self, n: usize) -> std::ops::Range<usize> {
         share(n, self.ith, self.nth)
     }
 }
 
-/// Worker `ith`'s contiguous share of `n` tasks among `nth`.
+/// Part `ith`'s contiguous share of `n` tasks among `nth`.
 #[inline]
 pub fn share(n: usize, ith: usize, nth: usize) -> std::ops::Range<usize> {
     let (each, more) = (n / nth, n % nth);

@@ -5,7 +5,7 @@ use deltascope_kernels::exec::{Clock, Recorder, StepTime, Ticks};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a step cost, as the mean over the run's workers, in microseconds.
+/// What a step cost, as the mean over the workers that took part in the run, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepCost {
     /// Doing its part.
@@ -37,7 +37,9 @@ impl RunRecord {
         let mut steps = vec![StepCost::default(); n];
         let (mut span, mut last_wait) = (0.0, 0.0);
         let mut tracks = Vec::with_capacity(threads);
-        for ith in 0..threads {
+        // On a machine with other programs a worker may come too late, and the others do its work.
+        let present: Vec<usize> = (0..threads).filter(|&ith| r.took_part(ith)).collect();
+        for &ith in &present {
             let (begin, finish) = r.span(ith);
             let times = &r.steps(ith)[..n];
             for (cost, t) in steps.iter_mut().zip(times) {
@@ -48,7 +50,7 @@ impl RunRecord {
             last_wait += times.last().map_or(0.0, |t| clock.micros(t.end, finish));
             tracks.push((begin, times.to_vec()));
         }
-        let each = 1.0 / threads.max(1) as f32;
+        let each = 1.0 / present.len().max(1) as f32;
         for cost in &mut steps {
             cost.wait *= each;
             cost.work *= each;
