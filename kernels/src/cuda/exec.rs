@@ -92,6 +92,10 @@ impl Bound {
                         Arg::Input(i) => push_tensor(&mut r.words, address(step.inputs[*i])?),
                         Arg::Output(i) => push_tensor(&mut r.words, address(step.outputs[*i])?),
                         Arg::Scratch => r.words.push(step.shared.map(address).transpose()?.map_or(0, |(a, _)| a)),
+                        Arg::ScratchAt(at) => {
+                            let base = step.shared.map(address).transpose()?.map_or(0, |(a, _)| a);
+                            r.words.push(base + *at as u64);
+                        }
                         Arg::I32(v) => r.words.push(u64::from(*v as u32)),
                         Arg::F32(v) => r.words.push(u64::from(v.to_bits())),
                         Arg::Floats(v) => r.words.extend(v.chunks(2).map(pair)),

@@ -25,6 +25,8 @@ pub enum Arg {
     Output(usize),
     /// `void*`: the step's scratch.
     Scratch,
+    /// `void*`: so many bytes into the step's scratch.
+    ScratchAt(usize),
     /// `int`.
     I32(i32),
     /// `float`.
@@ -92,6 +94,14 @@ pub struct CudaVariant {
     pub launches: fn(&Instance, &Tunables) -> Vec<Launch>,
 }
 
+/// A CUDA variant that is worth being the default for some instances only.
+pub struct Preferred {
+    /// The variant.
+    pub variant: CudaVariant,
+    /// See [`Variant::preferred`].
+    pub preferred: fn(&Instance) -> bool,
+}
+
 /// Every input as it comes.
 pub fn as_is(_inst: &Instance, _index: usize) -> Form {
     Form::AsIs
@@ -126,6 +136,24 @@ impl Variant for CudaVariant {
 
     fn body(&self) -> Body<'_> {
         Body::Cuda(self)
+    }
+}
+
+impl Variant for Preferred {
+    fn spec(&self) -> &Spec {
+        self.variant.spec()
+    }
+
+    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
+        self.variant.supports(inst)
+    }
+
+    fn preferred(&self, inst: &Instance) -> bool {
+        (self.preferred)(inst)
+    }
+
+    fn body(&self) -> Body<'_> {
+        self.variant.body()
     }
 }
 

@@ -23,9 +23,12 @@ pub use device::{Device, DeviceInfo};
 pub use error::CudaError;
 pub use exec::{Bound, Places, StepTimes, run};
 pub use graph::Replay;
-pub use kernel::{Arg, CudaKernel, CudaVariant, Launch, Macro, Unit, as_is, no_macros, no_scratch, rows_of};
+pub use kernel::{Arg, CudaKernel, CudaVariant, Launch, Macro, Preferred, Unit, as_is, no_macros, no_scratch, rows_of};
 pub use memory::{DeviceBuffer, DeviceSlice, Staging};
 pub use nvrtc::Nvrtc;
+
+/// Source: tensor cores, and copies that do not wait.
+pub(crate) const TENSOR: &str = include_str!("tensor.cuh");
 
 /// The GPUs of this machine, for `doctor`: looks for the driver, its devices and the compiler, and opens nothing.
 ///
@@ -44,3 +47,5 @@ pub fn available() -> Result<Vec<DeviceInfo>, CudaError> {
 mod run_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing;

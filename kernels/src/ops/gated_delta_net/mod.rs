@@ -18,6 +18,7 @@
 //! Value columns of a state are independent of one another given k and q: that is how kernels split a head.
 
 mod chunked;
+mod columns;
 mod cuda;
 mod fused_inplace;
 mod fused_recurrent;
@@ -37,6 +38,7 @@ pub struct GatedDeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::GatedDeltaNet, &GatedDeltaNet);
 static VARIANTS: &[&dyn Variant] = &[
+    &columns::COLUMN_LANES,
     &cuda::REGISTERS,
     &fused_inplace::FUSED_INPLACE,
     &chunked::CHUNKED,
@@ -114,6 +116,7 @@ impl OpDef for GatedDeltaNet {
         };
         vec![
             case("decode, model's head", [128, 1, 2, 1, 1], -1.5),
+            case("prompt, model's head", [128, 1, 2, 35, 2], -1.5),
             case("decode, sequences", [16, 2, 4, 1, 3], -1.5),
             case("odd head size", [12, 1, 2, 3, 2], -1.5),
             case("few tokens, sequences", [48, 1, 3, 5, 2], -1.5),

@@ -1,7 +1,7 @@
 //! `moe_down`: the weighted sum of `W_down[id] h` over a token's experts. Activations `[F, n_used, T]`, ids and weights
 //! `[n_used, T]`, weight `[F, N, experts]`; the result is `[N, T]`.
 
-use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, id_of};
+use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmRows8, Multiply, Rows8, Weight};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
@@ -19,7 +19,8 @@ static GEMM_ROWS8: Down<GemmRows8> = Down::new();
 static GEMM: Down<Gemm> = Down::new();
 static DOT: Down<Dot> = Down::new();
 static DEQUANT: Down<Dequant> = Down::new();
-static VARIANTS: &[&dyn Variant] = &[&cuda::DOWN, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] =
+    &[&grouped::DOWN, &cuda::DOWN, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MoeDown {
     fn op(&self) -> Op {
@@ -79,6 +80,7 @@ impl OpDef for MoeDown {
             case(DType::IQ4_XS, [256, 40, 12], [4, 1]),
             case(DType::Q4_K, [256, 24, 5], [3, 9]),
             case(DType::Q8_0, [32, 16, 2], [1, 60]),
+            case(DType::Q6_K, [256, 136, 3], [2, 70]),
             case(DType::F32, [19, 7, 4], [2, 5]),
         ]
     }

@@ -4,6 +4,7 @@
 mod cuda;
 mod down;
 mod ffn;
+mod grouped;
 mod topk;
 mod up_gate;
 

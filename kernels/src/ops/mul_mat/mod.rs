@@ -4,6 +4,7 @@
 mod cuda;
 mod dense;
 mod reference;
+mod tensor;
 
 use super::multiply::{Dequant, Dot, Gemm, GemmRows8, Rows8};
 use super::{Case, Input, OpDef, Reference, ShapeError};
@@ -20,7 +21,8 @@ static GEMM_ROWS8: Dense<GemmRows8> = Dense::new();
 static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
 static DEQUANT: Dense<Dequant> = Dense::new();
-static VARIANTS: &[&dyn Variant] = &[&cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] =
+    &[&tensor::TENSOR, &cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MulMat {
     fn op(&self) -> Op {

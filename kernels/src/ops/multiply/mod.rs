@@ -12,6 +12,7 @@ mod float;
 mod gemm;
 mod rows8;
 mod share;
+pub(super) mod tensor;
 
 pub(super) use columns::{Columns, Places};
 pub(super) use dequant::Dequant;
