@@ -168,7 +168,8 @@ impl Stats {
         let samples: Vec<f32> = self.runs.iter().map(|r| sum(r, &steps) as f32).collect();
         let runs = self.runs.len() as f64;
         let total_us = samples.iter().map(|&s| f64::from(s)).sum::<f64>() / runs;
-        let own_us = self.runs.iter().map(|r| sum(r, &own)).sum::<f64>() / runs;
+        // An empty sum is −0.
+        let own_us = self.runs.iter().map(|r| sum(r, &own) + 0.0).sum::<f64>() / runs;
         let wait_us =
             self.runs.iter().flat_map(|r| steps.iter().map(|&s| f64::from(r.steps[s].wait))).sum::<f64>() / runs;
         let mut sorted = samples.clone();
