@@ -210,15 +210,18 @@ fn shapes_of_the_80b_model() {
     time(device, &up_gate("up_gate", 512, 1, 1), &[("dp4a", &[])]);
     time(device, &down("down", 512, 1, 1), &[("dp4a", &[])]);
     println!("-- decode");
-    let warps: &[(&str, &[(&str, i64)])] =
-        &[("dp4a", &[("warps", 1)]), ("dp4a", &[("warps", 2)]), ("dp4a", &[("warps", 4)]), ("dp4a", &[("warps", 8)])];
-    time(device, &mul_mat("qkv|z IQ4_XS 2048>12288", DType::IQ4_XS, [2048, 12288, 1], 40, 8), warps);
-    time(device, &mul_mat("out IQ4_XS 4096>2048", DType::IQ4_XS, [4096, 2048, 1], 64, 16), warps);
-    time(device, &mul_mat("head Q6_K 2048>151936", DType::Q6_K, [2048, 151_936, 1], 4, 1), warps);
-    time(device, &mul_mat("ba F32 2048>64", DType::F32, [2048, 64, 1], 64, 8), warps);
-    time(device, &mul_mat("router F32 2048>512", DType::F32, [2048, 512, 1], 64, 16), warps);
-    time(device, &up_gate("up_gate", 1, 40, 8), warps);
-    time(device, &down("down", 1, 40, 8), warps);
+    let plain: &[(&str, &[(&str, i64)])] = &[("dp4a", &[])];
+    let settings: Vec<[(&str, i64); 2]> =
+        [2, 4, 8].iter().flat_map(|&w| [1, 2, 4].map(|r| [("warps", w), ("rows", r)])).collect();
+    let mut staged: Vec<(&str, &[(&str, i64)])> = settings.iter().map(|t| ("staged", t.as_slice())).collect();
+    staged.extend(plain);
+    time(device, &mul_mat("qkv|z IQ4_XS 2048>12288", DType::IQ4_XS, [2048, 12288, 1], 40, 8), &staged);
+    time(device, &mul_mat("out IQ4_XS 4096>2048", DType::IQ4_XS, [4096, 2048, 1], 64, 16), &staged);
+    time(device, &mul_mat("head Q6_K 2048>151936", DType::Q6_K, [2048, 151_936, 1], 4, 1), &staged);
+    time(device, &mul_mat("ba F32 2048>64", DType::F32, [2048, 64, 1], 64, 8), plain);
+    time(device, &mul_mat("router F32 2048>512", DType::F32, [2048, 512, 1], 64, 16), plain);
+    time(device, &up_gate("up_gate", 1, 40, 8), &staged);
+    time(device, &down("down", 1, 40, 8), &staged);
     time(
         device,
         &delta("gated_delta_net", 1, 40),

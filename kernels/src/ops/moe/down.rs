@@ -1,7 +1,7 @@
 //! `moe_down`: the weighted sum of `W_down[id] h` over a token's experts. Activations `[F, n_used, T]`, ids and weights
 //! `[n_used, T]`, weight `[F, N, experts]`; the result is `[N, T]`.
 
-use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of};
+use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of, staged};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmRows8, Multiply, Rows8, Weight};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
@@ -20,7 +20,7 @@ static GEMM: Down<Gemm> = Down::new();
 static DOT: Down<Dot> = Down::new();
 static DEQUANT: Down<Dequant> = Down::new();
 static VARIANTS: &[&dyn Variant] =
-    &[&grouped::DOWN, &cuda::DOWN, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+    &[&grouped::DOWN, &staged::DOWN, &cuda::DOWN, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MoeDown {
     fn op(&self) -> Op {

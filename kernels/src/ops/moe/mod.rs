@@ -5,6 +5,7 @@ mod cuda;
 mod down;
 mod ffn;
 mod grouped;
+mod staged;
 mod topk;
 mod up_gate;
 

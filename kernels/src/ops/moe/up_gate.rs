@@ -1,7 +1,7 @@
 //! `moe_up_gate`: `silu(W_gate[id] x) * (W_up[id] x)`. Activations `[K, T]`, ids `[n_used, T]`, both weights
 //! `[K, F, experts]`; the result is `[F, n_used, T]`.
 
-use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of};
+use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of, staged};
 use crate::cpu::Isa;
 use crate::math::{Level, Task, dispatch, silu};
 use crate::ops::mul_mat::{dot, weight_row};
@@ -23,7 +23,7 @@ static GEMM: UpGate<Gemm> = UpGate::new();
 static DOT: UpGate<Dot> = UpGate::new();
 static DEQUANT: UpGate<Dequant> = UpGate::new();
 static VARIANTS: &[&dyn Variant] =
-    &[&grouped::UP_GATE, &cuda::UP_GATE, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+    &[&grouped::UP_GATE, &staged::UP_GATE, &cuda::UP_GATE, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MoeUpGate {
     fn op(&self) -> Op {

@@ -4,6 +4,7 @@
 mod cuda;
 mod dense;
 mod reference;
+mod staged;
 mod tensor;
 
 use super::multiply::{Dequant, Dot, Gemm, GemmRows8, Rows8};
@@ -22,7 +23,7 @@ static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
 static DEQUANT: Dense<Dequant> = Dense::new();
 static VARIANTS: &[&dyn Variant] =
-    &[&tensor::TENSOR, &cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+    &[&tensor::TENSOR, &staged::ONE_COLUMN, &cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MulMat {
     fn op(&self) -> Op {

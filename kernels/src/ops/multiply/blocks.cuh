@@ -21,6 +21,19 @@ template <bool ALIGNED> DEVICE u32 load4(const u8* p) {
     else return *(const u16*)p | (u32) * (const u16*)(p + 2) << 16;
 }
 
+// Eight words at an even address that has two bytes of its own tensor before it if it is no multiple of four.
+DEVICE void load_even(const u8* p, u32* to) {
+    u32 shift = (u64)p % 4 * 8;
+    const u32* from = (const u32*)(p - (u64)p % 4);
+    u32 word = from[0];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        u32 next = i < 7 || shift ? from[i + 1] : 0;
+        to[i] = __funnelshift_r(word, next, shift);
+        word = next;
+    }
+}
+
 DEVICE float half_at(const u8* p) {
     return half_to_float(*(const u16*)p);
 }
@@ -74,9 +87,12 @@ template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
         w.min[0] = w.min[1] = MINS ? -half_at(b + 2) : 0.0f;
     } else if constexpr (TYPE == IQ4_XS) {
         u32 code = (b[4 + c / 2] >> (4 * (c % 2)) & 15) | (*(const u16*)(b + 2) >> (2 * c) & 3) << 4;
+        // Rows of these blocks start at multiples of eight.
+        uint2 lo = *(const uint2*)(b + 8 + 16 * c), hi = *(const uint2*)(b + 16 + 16 * c);
+        const u32 words[4] = {lo.x, lo.y, hi.x, hi.y};
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            u32 v = load4<A>(b + 8 + 16 * c + 4 * i);
+            u32 v = words[i];
             w.q[i] = levels(v & 0x0f0f0f0fu);
             w.q[i + 4] = levels(v >> 4 & 0x0f0f0f0fu);
         }
@@ -122,10 +138,13 @@ template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
     } else {
         static_assert(TYPE == Q6_K, "no block type");
         int h = c / 4, j = c % 4;
+        u32 lows[8], highs[8];
+        load_even(b + 64 * h + 32 * (j % 2), lows);
+        load_even(b + 128 + 32 * h, highs);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            u32 low = load4<A>(b + 64 * h + 32 * (j % 2) + 4 * i) >> (4 * (j / 2)) & 0x0f0f0f0fu;
-            u32 high = (load4<A>(b + 128 + 32 * h + 4 * i) >> (2 * j) & 0x03030303u) << 4;
+            u32 low = lows[i] >> (4 * (j / 2)) & 0x0f0f0f0fu;
+            u32 high = (highs[i] >> (2 * j) & 0x03030303u) << 4;
             w.q[i] = minus(low | high, 32);
         }
 #pragma unroll

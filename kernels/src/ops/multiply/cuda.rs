@@ -2,11 +2,28 @@
 
 use crate::cuda::Macro;
 use crate::quant::activation_for;
-use crate::variant::{Form, Tunable};
+use crate::variant::{Form, Reason, Tunable};
 use crate::{DType, Layout};
 
 /// Source: weights unpacked 32 at a time, int8 products by `dp4a`.
 pub(in crate::ops) const BLOCKS: &str = include_str!("blocks.cuh");
+
+/// Source: a column in shared memory for rows that are read once.
+pub(in crate::ops) const STAGED: &str = include_str!("staged.cuh");
+
+/// Warps of a thread block that shares a column.
+pub(in crate::ops) const STAGED_WARPS: Tunable =
+    Tunable { name: "warps", doc: "warps a thread block", default: 4, values: &[2, 4, 8] };
+
+/// Rows that a piece of the column is used for.
+pub(in crate::ops) const PER: Tunable =
+    Tunable { name: "rows", doc: "rows that a piece of the column is used for", default: 2, values: &[1, 2, 4] };
+
+/// Whether columns of `k` elements fit shared memory as blocks.
+pub(in crate::ops) fn staged(w: &Layout, k: usize) -> Result<(), Reason> {
+    Reason::unless(w.dtype.is_quantised(), || format!("{} is no block type", w.dtype))?;
+    Reason::unless((1..=32 * 1024).contains(&k), || format!("columns of {k} elements"))
+}
 
 /// Warps of a thread block.
 pub(in crate::ops) const WARPS: Tunable =
