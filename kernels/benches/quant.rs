@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
+    BLOCK_TYPES, Columns, Panel, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
     quantize_activations, quantize_row,
 };
 
@@ -100,12 +100,14 @@ fn prefill(c: &mut Criterion) {
             let rows = &w[..TILE_ROWS * w.len() / ROWS];
             let mut tile = Tile::new(isa);
             tile.unpack_rows(dtype, rows, N);
+            let mut panel = Panel::new(isa);
+            panel.pack(dtype, Columns::all(&x, x.len() / COLUMNS), 0..COLUMNS, N);
             group.bench_function(dtype.name(), |b| {
                 b.iter(|| {
                     if unpack {
                         tile.unpack_rows(dtype, rows, N);
                     }
-                    gemm_tile(&tile, Columns::all(&x, x.len() / COLUMNS), 0..COLUMNS, |_, y| {
+                    gemm_tile(&mut tile, &panel, |_, y| {
                         black_box(y);
                     });
                 });

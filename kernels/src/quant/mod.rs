@@ -16,6 +16,7 @@ mod dot;
 mod iq4;
 mod k_quants;
 mod legacy;
+mod panel;
 mod plain;
 mod rows8;
 mod scalar;
@@ -25,8 +26,9 @@ mod x86;
 
 pub use dot::{MAX_COLUMNS, dot_f, dot_q, dot_rows, quantize_activations, quantize_q8_a, quantize_q8_k};
 
+pub use panel::{Columns, Panel};
 pub use rows8::{gemv_rows8, pack_rows8, unpack_rows8};
-pub use tile::{Columns, TILE_ROWS, Tile, gemm_tile};
+pub use tile::{TILE_ROWS, Tile, gemm_tile};
 
 use crate::DType;
 use block::{Block32, Block256};

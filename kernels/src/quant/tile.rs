@@ -2,13 +2,11 @@
 //!
 //! A [`Tile`] holds 16 rows as bytes and int16 scales, interleaved so that each line of 64 bytes has four weights of
 //! each row. Unpacking costs the same for every column count, so the storage type hardly matters for long prompts. The
-//! tile is scratch: one for each worker, filled again for every tile of rows; its work is split by rows and columns as
-//! the caller likes, and gathered columns (the tokens of an expert) need no copy.
+//! tile is scratch: one for each worker, filled again for every tile of rows, then multiplied with a [`Panel`] of columns.
 
-use std::ops::Range;
-
+use super::panel::Panel;
 use super::rows8::{self, ROWS};
-use super::{activation_for, check_row, scalar};
+use super::{activation_for, scalar};
 use crate::DType;
 use crate::cpu::Isa;
 
@@ -23,6 +21,15 @@ pub const TILE_ROWS: usize = 2 * ROWS;
 #[repr(C, align(64))]
 pub(super) struct Line(pub [u8; 64]);
 
+/// The running sums of a tile and a column.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Sums {
+    pub products: [f32; TILE_ROWS],
+    /// What the mins of the types that have some add up to.
+    pub mins: [f32; TILE_ROWS],
+}
+
 /// Up to [`TILE_ROWS`] unpacked rows.
 pub struct Tile {
     isa: Isa,
@@ -31,56 +38,16 @@ pub struct Tile {
     rows: usize,
     /// For the vector kernels: blocks one after the other, lines as `x86::tile` lays them out.
     lines: Vec<Line>,
+    /// For each column of a panel; here to be allocated once.
+    sums: Vec<Sums>,
     /// For the scalar kernels: the rows as they were.
     raw: Vec<u8>,
-}
-
-/// Quantised activation columns: rows of a buffer, all of them or those that an index names.
-#[derive(Clone, Copy)]
-pub struct Columns<'a> {
-    data: &'a [u8],
-    stride: usize,
-    index: Option<&'a [u32]>,
-}
-
-impl<'a> Columns<'a> {
-    /// Every column of a buffer that holds one each `stride` bytes.
-    ///
-    /// # Panics
-    /// If `stride` is zero or the buffer is no whole number of strides.
-    pub fn all(data: &'a [u8], stride: usize) -> Columns<'a> {
-        assert!(stride > 0 && data.len().is_multiple_of(stride), "the buffer is no whole number of columns");
-        Columns { data, stride, index: None }
-    }
-
-    /// Column `i` is column `index[i]` of the buffer.
-    ///
-    /// # Panics
-    /// As [`Columns::all`]; an index past the end panics when it is used.
-    pub fn gathered(data: &'a [u8], stride: usize, index: &'a [u32]) -> Columns<'a> {
-        Columns { index: Some(index), ..Columns::all(data, stride) }
-    }
-
-    /// Number of columns.
-    pub fn len(&self) -> usize {
-        self.index.map_or(self.data.len() / self.stride, <[u32]>::len)
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn get(&self, i: usize) -> &'a [u8] {
-        let at = self.index.map_or(i, |index| index[i] as usize);
-        &self.data[at * self.stride..(at + 1) * self.stride]
-    }
 }
 
 impl Tile {
     /// An empty tile for kernels of this level.
     pub fn new(isa: Isa) -> Tile {
-        Tile { isa, dtype: DType::Q8_0, n: 0, rows: 0, lines: Vec::new(), raw: Vec::new() }
+        Tile { isa, dtype: DType::Q8_0, n: 0, rows: 0, lines: Vec::new(), sums: Vec::new(), raw: Vec::new() }
     }
 
     /// Number of rows it holds.
@@ -148,45 +115,38 @@ impl Tile {
         #[cfg(target_arch = "x86_64")]
         if self.isa.avx2().is_some() {
             // Stale lines are overwritten, or belong to rows that are never read out.
-            self.lines.resize(n / dtype.block_len() * x86::tile::lines_of(dtype), Line([0; 64]));
+            let lines = x86::tile::lines_of(dtype, x86::tile::in_pairs(self.isa, dtype));
+            self.lines.resize(n / dtype.block_len() * lines, Line([0; 64]));
         }
         stride
     }
 }
 
-/// Multiplies a tile with the columns in `range` and calls `emit(i, products)` for each, in order: `products[r]` is row
-/// `r` of the tile times column `i`, the same bits as [`dot_q`](super::dot_q).
+/// Multiplies a tile with the columns of a panel and calls `emit(i, products)` for each, in order and numbered as when
+/// they were packed: `products[r]` is row `r` of the tile times column `i`, the same bits as [`dot_q`](super::dot_q).
 ///
 /// # Panics
-/// If the tile is empty, or a column is no row of the tile's `n` activations or does not exist.
-pub fn gemm_tile(tile: &Tile, columns: Columns<'_>, range: Range<usize>, mut emit: impl FnMut(usize, &[f32])) {
+/// If the tile is empty, or the panel was packed for another level, row length or type of weights.
+pub fn gemm_tile(tile: &mut Tile, panel: &Panel, mut emit: impl FnMut(usize, &[f32])) {
     assert!(tile.rows > 0, "the tile is empty");
-    let activation = activation_for(tile.dtype).unwrap_or(DType::Q8_K);
-    check_row(activation, columns.stride, tile.n);
-    assert!(range.end <= columns.len(), "column {} of {}", range.end, columns.len());
+    let (made_for, needed) = ((panel.isa, panel.weight, panel.n), (tile.isa, tile.dtype, tile.n));
+    assert_eq!(made_for, needed, "the panel was packed for others");
     #[cfg(target_arch = "x86_64")]
     if tile.isa.avx2().is_some() {
-        let most = if tile.isa.avx512_vnni().is_some() { 8 } else { 4 };
-        let mut i = range.start;
-        while i < range.end {
-            let left = range.end - i;
-            let taken = if left >= most { most } else { 1 << left.ilog2() };
-            let mut xs = [columns.get(i); 8];
-            for (c, x) in xs[..taken].iter_mut().enumerate() {
-                *x = columns.get(i + c);
-            }
-            let mut out = [[0.0; TILE_ROWS]; 8];
-            x86::gemm::multiply(tile.isa, tile.dtype, &tile.lines, tile.n, &xs[..taken], &mut out[..taken]);
-            for (c, products) in out[..taken].iter().enumerate() {
-                emit(i + c, &products[..tile.rows]);
-            }
-            i += taken;
+        tile.sums.clear();
+        tile.sums.resize(panel.range.len(), Sums { products: [0.0; TILE_ROWS], mins: [0.0; TILE_ROWS] });
+        x86::gemm::multiply(tile.isa, tile.dtype, &tile.lines, tile.n, &panel.lines, &mut tile.sums);
+        // Blocks of 32 add their mins, blocks of 256 take them away.
+        let sign = if tile.dtype.block_len() == 32 { 1.0 } else { -1.0 };
+        for (i, sums) in panel.range.clone().zip(&tile.sums) {
+            let products: [f32; TILE_ROWS] = std::array::from_fn(|r| sums.products[r] + sign * sums.mins[r]);
+            emit(i, &products[..tile.rows]);
         }
         return;
     }
     let mut out = [0.0; TILE_ROWS];
-    for i in range {
-        let x = columns.get(i);
+    let column = panel.raw.len() / panel.range.len().max(1);
+    for (i, x) in panel.range.clone().zip(panel.raw.chunks_exact(column.max(1))) {
         for (y, row) in out.iter_mut().zip(tile.raw.chunks_exact(tile.raw.len() / tile.rows)) {
             *y = scalar::dot_row(tile.dtype, row, x);
         }

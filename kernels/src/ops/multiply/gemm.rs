@@ -4,7 +4,7 @@ use super::rows8::{packable, tiles_win};
 use super::{Columns, Multiply, SOME_COLUMNS, Weight, float};
 use crate::Layout;
 use crate::cpu::Isa;
-use crate::quant::{TILE_ROWS, Tile, activation_for, gemm_tile};
+use crate::quant::{Panel, TILE_ROWS, Tile, activation_for, gemm_tile};
 use crate::variant::{Form, Packing, Reason, Tunable};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -17,9 +17,12 @@ pub(in crate::ops) struct GemmRows8;
 
 const ROWS: Tunable = Tunable { name: "rows", doc: "rows a task", default: 16, values: &[16, 64] };
 
+/// Most columns of a panel: a few MiB, which stream from the last cache level past each tile.
+const PANEL: usize = 512;
+
 thread_local! {
-    /// A worker's tile. It grows to the widest weight that the worker meets and stays.
-    static TILE: RefCell<Tile> = RefCell::new(Tile::new(Isa::detect()));
+    /// A worker's tile and panel. They grow to the widest weight and the most columns that the worker meets and stay.
+    static WORK: RefCell<(Tile, Panel)> = RefCell::new((Tile::new(Isa::detect()), Panel::new(Isa::detect())));
 }
 
 impl Multiply for Gemm {
@@ -108,12 +111,15 @@ unsafe fn tiles(
 ) {
     // SAFETY: activations of a block type are quantised.
     let columns = unsafe { x.quantised() };
-    TILE.with_borrow_mut(|tile| {
-        for first in rows.clone().step_by(TILE_ROWS) {
-            let n = TILE_ROWS.min(rows.end - first);
-            // SAFETY: the rows exist and follow one another, as `supports` asked.
-            unpack(tile, unsafe { w.rows(first, n) });
-            gemm_tile(tile, columns, range.clone(), |c, y| emit(c, first, y));
+    WORK.with_borrow_mut(|(tile, panel)| {
+        for from in range.clone().step_by(PANEL) {
+            panel.pack(w.dtype, columns, from..range.end.min(from + PANEL), w.k);
+            for first in rows.clone().step_by(TILE_ROWS) {
+                let n = TILE_ROWS.min(rows.end - first);
+                // SAFETY: the rows exist and follow one another, as `supports` asked.
+                unpack(tile, unsafe { w.rows(first, n) });
+                gemm_tile(tile, panel, |c, y| emit(c, first, y));
+            }
         }
     });
 }

@@ -4,97 +4,120 @@ use super::formats32::{Iq4Nl, Q40, Q41, Q50, Q51, Q80};
 use super::formats256::{Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 use super::octets32::Octet32;
 use super::octets256::Octet256;
-use super::tile::lines_of;
-use super::{gemm_avx2, gemm_avx512};
+use super::tile::{in_pairs, lines_of};
+use super::{gemm_avx2, gemm_avx512, gemm_pairs, panel};
 use crate::DType;
 use crate::cpu::Isa;
-use crate::quant::tile::{Line, TILE_ROWS};
+use crate::quant::panel::CHUNK;
+use crate::quant::tile::{Line, Sums, TILE_ROWS};
 
-/// Columns of a kernel's block, as pointers.
-pub(super) type Xs<const C: usize> = [*const u8; C];
-/// Products of a tile and `C` columns.
-pub(super) type Out<const C: usize> = [[f32; TILE_ROWS]; C];
+/// What a kernel multiplies: a tile's chunk with the same chunk of a few columns, of which it adds the products to their
+/// sums. As addresses, which [`multiply`] has checked: all blocks of the chunk at `w`; at `x` the chunk of as many columns
+/// as the kernel takes, side by side; at `sums` those of the same columns.
+pub(super) struct Chunk {
+    pub w: *const u8,
+    /// Blocks: one of 256 or up to eight of 32.
+    pub blocks: usize,
+    pub x: *const u8,
+    pub sums: *mut Sums,
+}
 
-/// `out[c][r] = row r . xs[c]` for 1, 2, 4 or, with AVX-512, 8 columns; the caller has checked their lengths. `lines`
-/// were unpacked for the level of `isa`, which is not scalar.
-pub(in crate::quant) fn multiply(
-    isa: Isa,
-    dtype: DType,
-    lines: &[Line],
-    n: usize,
-    xs: &[&[u8]],
-    out: &mut [[f32; TILE_ROWS]],
-) {
-    let blocks = n / dtype.block_len();
-    assert!(lines.len() == blocks * lines_of(dtype) && xs.len() == out.len());
-    match xs.len() {
-        1 => of_columns::<1>(isa, dtype, lines, blocks, xs, out),
-        2 => of_columns::<2>(isa, dtype, lines, blocks, xs, out),
-        4 => of_columns::<4>(isa, dtype, lines, blocks, xs, out),
-        8 => of_columns::<8>(isa, dtype, lines, blocks, xs, out),
-        other => unreachable!("no kernel takes {other} columns"),
+impl Chunk {
+    /// The products of column `c`.
+    ///
+    /// # Safety
+    /// The column is one of the chunk's.
+    #[inline(always)]
+    pub unsafe fn products(&self, c: usize) -> *mut f32 {
+        // SAFETY: promised by the caller.
+        unsafe { self.sums.add(c).cast::<f32>() }
+    }
+
+    /// The mins of column `c`.
+    ///
+    /// # Safety
+    /// The column is one of the chunk's.
+    #[inline(always)]
+    pub unsafe fn mins(&self, c: usize) -> *mut f32 {
+        // SAFETY: promised by the caller; the products come first.
+        unsafe { self.products(c).add(TILE_ROWS) }
     }
 }
 
-fn of_columns<const C: usize>(
-    isa: Isa,
-    dtype: DType,
-    lines: &[Line],
-    blocks: usize,
-    xs: &[&[u8]],
-    out: &mut [[f32; TILE_ROWS]],
-) {
-    let lines = lines.as_ptr().cast();
-    let xs: Xs<C> = std::array::from_fn(|c| xs[c].as_ptr());
+/// Adds the products of a tile with all columns of a panel to `sums`, one for each column. Tile and panel were made for
+/// the level of `isa`, which is not scalar, and for rows of `n` weights.
+pub(in crate::quant) fn multiply(isa: Isa, dtype: DType, lines: &[Line], n: usize, panel: &[Line], sums: &mut [Sums]) {
+    let pairs = in_pairs(isa, dtype);
+    let (per_block, per_column) = (lines_of(dtype, pairs), panel::lines_of(pairs));
+    let columns = sums.len();
+    assert!(
+        lines.len() == n / dtype.block_len() * per_block && panel.len() == n.div_ceil(CHUNK) * columns * per_column
+    );
+    if columns == 0 {
+        return;
+    }
+    let most = if isa.avx512_vnni().is_some() { 8 } else { 4 };
+    let per_chunk = CHUNK / dtype.block_len() * per_block;
+    for (lines, panel) in lines.chunks(per_chunk).zip(panel.chunks_exact(columns * per_column)) {
+        let mut c = 0;
+        while c < columns {
+            let left = columns - c;
+            let taken = if left >= most { most } else { 1 << left.ilog2() };
+            let chunk = Chunk {
+                w: lines.as_ptr().cast(),
+                blocks: lines.len() / per_block,
+                x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
+                sums: sums[c..c + taken].as_mut_ptr(),
+            };
+            match taken {
+                1 => of_columns::<1>(isa, dtype, &chunk),
+                2 => of_columns::<2>(isa, dtype, &chunk),
+                4 => of_columns::<4>(isa, dtype, &chunk),
+                _ => of_columns::<8>(isa, dtype, &chunk),
+            }
+            c += taken;
+        }
+    }
+}
+
+fn of_columns<const C: usize>(isa: Isa, dtype: DType, chunk: &Chunk) {
     match dtype {
-        DType::Q4_0 => of_32::<Q40, C>(isa, lines, blocks, xs, out),
-        DType::Q4_1 => of_32::<Q41, C>(isa, lines, blocks, xs, out),
-        DType::Q5_0 => of_32::<Q50, C>(isa, lines, blocks, xs, out),
-        DType::Q5_1 => of_32::<Q51, C>(isa, lines, blocks, xs, out),
-        DType::Q8_0 => of_32::<Q80, C>(isa, lines, blocks, xs, out),
-        DType::IQ4_NL => of_32::<Iq4Nl, C>(isa, lines, blocks, xs, out),
-        DType::Q2_K => of_256::<Q2K, C>(isa, lines, blocks, xs, out),
-        DType::Q3_K => of_256::<Q3K, C>(isa, lines, blocks, xs, out),
-        DType::Q4_K => of_256::<Q4K, C>(isa, lines, blocks, xs, out),
-        DType::Q5_K => of_256::<Q5K, C>(isa, lines, blocks, xs, out),
-        DType::Q6_K => of_256::<Q6K, C>(isa, lines, blocks, xs, out),
-        DType::IQ4_XS => of_256::<Iq4Xs, C>(isa, lines, blocks, xs, out),
+        DType::Q4_0 => of_32::<Q40, C>(isa, chunk),
+        DType::Q4_1 => of_32::<Q41, C>(isa, chunk),
+        DType::Q5_0 => of_32::<Q50, C>(isa, chunk),
+        DType::Q5_1 => of_32::<Q51, C>(isa, chunk),
+        DType::Q8_0 => of_32::<Q80, C>(isa, chunk),
+        DType::IQ4_NL => of_32::<Iq4Nl, C>(isa, chunk),
+        DType::Q2_K => of_256::<Q2K, C>(isa, chunk),
+        DType::Q3_K => of_256::<Q3K, C>(isa, chunk),
+        DType::Q4_K => of_256::<Q4K, C>(isa, chunk),
+        DType::Q5_K => of_256::<Q5K, C>(isa, chunk),
+        DType::Q6_K => of_256::<Q6K, C>(isa, chunk),
+        DType::IQ4_XS => of_256::<Iq4Xs, C>(isa, chunk),
         other => unreachable!("{other} is no block type"),
     }
 }
 
-fn of_32<T: Octet32, const C: usize>(
-    isa: Isa,
-    lines: *const u8,
-    blocks: usize,
-    xs: Xs<C>,
-    out: &mut [[f32; TILE_ROWS]],
-) {
-    // SAFETY: the token in `isa` proves the features; `multiply` has checked the tile, its caller the columns.
-    let products = unsafe {
+fn of_32<T: Octet32, const C: usize>(isa: Isa, chunk: &Chunk) {
+    // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
+    unsafe {
         match isa {
-            Isa::Avx512Vnni(_) => gemm_avx512::tile_of_32::<T, C>(lines, blocks, xs),
-            Isa::Avx2(_) => gemm_avx2::tile_of_32::<T, C>(lines, blocks, xs),
+            Isa::Avx512Vnni(_) => gemm_avx512::chunk_of_32::<T, C>(chunk),
+            Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 32),
+            Isa::Avx2(_) => gemm_avx2::chunk_of_32::<T, C>(chunk),
             Isa::Scalar => unreachable!("scalar tiles have no lines"),
         }
-    };
-    out.copy_from_slice(&products);
+    }
 }
 
-fn of_256<T: Octet256, const C: usize>(
-    isa: Isa,
-    lines: *const u8,
-    blocks: usize,
-    xs: Xs<C>,
-    out: &mut [[f32; TILE_ROWS]],
-) {
-    // SAFETY: the token in `isa` proves the features; `multiply` has checked the tile, its caller the columns.
-    let products = unsafe {
+fn of_256<T: Octet256, const C: usize>(isa: Isa, chunk: &Chunk) {
+    // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
+    unsafe {
         match isa {
-            Isa::Avx512Vnni(_) => gemm_avx512::tile_of_256::<T, C>(lines, blocks, xs),
-            Isa::Avx2(_) => gemm_avx2::tile_of_256::<T, C>(lines, blocks, xs),
+            Isa::Avx512Vnni(_) => gemm_avx512::chunk_of_256::<T, C>(chunk),
+            Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 256),
+            Isa::Avx2(_) => gemm_avx2::chunk_of_256::<T, C>(chunk),
             Isa::Scalar => unreachable!("scalar tiles have no lines"),
         }
-    };
-    out.copy_from_slice(&products);
+    }
 }

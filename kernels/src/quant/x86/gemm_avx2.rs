@@ -1,22 +1,26 @@
-//! A tile times a few columns with AVX2: eight rows by `C` columns in registers, the two groups of rows in turn.
+//! A tile's chunk times a few columns with AVX2, for unsigned codes: eight rows by `C` columns in registers, the two
+//! groups of rows in turn.
 //!
 //! Products of pairs are added in i16 as often as the codes allow, then scaled and widened by one multiply-add: with
 //! four-bit codes nine multiplications do the work of eight.
 
 use std::arch::x86_64::*;
 
-use super::gemm::{Out, Xs};
+use super::gemm::Chunk;
 use super::integer::{Codes, broadcast};
-use super::lanes::{load, multiply};
+use super::lanes::load;
 use super::octets32::Octet32;
 use super::octets256::Octet256;
-use super::tile::{CODES_32, CODES_256, LINES_32, lines_256};
-use crate::quant::activation::{A_BYTES, A_QUANTS, A_SUM, K_BYTES, K_QUANTS, K_SUMS};
+use super::panel::{SUMS, lines_of, tail_of};
+use super::tile::{CODES_32, CODES_256, LINES_32};
 use crate::quant::rows8::ROWS;
-use crate::quant::tile::TILE_ROWS;
 
-/// Adds to `sums`, for each column, scale times the products of `steps` lines from `codes` with the activations from
-/// byte `at` of each column.
+/// Bytes from a column to the next.
+const COLUMN: usize = 64 * lines_of(false);
+const TAIL: usize = tail_of(false);
+
+/// Adds to `sums`, for each column, scale times the products of `steps` lines from `codes` with the activations from `x`
+/// on.
 ///
 /// # Safety
 /// AVX2; the lines and the activations readable; `steps` a multiple of `T::FOLD`.
@@ -25,20 +29,19 @@ unsafe fn add_scaled<T: Codes, const C: usize>(
     sums: &mut [__m256i; C],
     codes: *const u8,
     steps: usize,
-    xs: &Xs<C>,
-    at: usize,
+    x: *const u8,
     scale: __m256i,
 ) {
-    // SAFETY: promised by the caller.
+    debug_assert!(!T::SIGNED);
+    // SAFETY: promised by the caller. No sum of `T::FOLD` pairs leaves an i16.
     unsafe {
         for first in (0..steps).step_by(T::FOLD) {
             let mut pairs = [_mm256_setzero_si256(); C];
             for s in first..first + T::FOLD {
                 let line = load(codes.add(64 * s));
                 for c in 0..C {
-                    let x = broadcast(xs[c].add(at + 4 * s));
-                    let product = if T::SIGNED { multiply::<true>(line, x) } else { multiply::<false>(line, x) };
-                    pairs[c] = _mm256_add_epi16(pairs[c], product);
+                    let x = broadcast(x.add(COLUMN * c + 4 * s));
+                    pairs[c] = _mm256_add_epi16(pairs[c], _mm256_maddubs_epi16(line, x));
                 }
             }
             for c in 0..C {
@@ -49,95 +52,80 @@ unsafe fn add_scaled<T: Codes, const C: usize>(
 }
 
 /// # Safety
-/// AVX2, FMA, F16C; `lines` a tile of `blocks` blocks of `T`, each of `xs` readable for as many blocks of Q8_A.
+/// AVX2, FMA, F16C; `chunk` as [`Chunk`] says, for blocks of `T` and `C` columns.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn tile_of_32<T: Octet32, const C: usize>(lines: *const u8, blocks: usize, xs: Xs<C>) -> Out<C> {
-    let mut out = [[0.0; TILE_ROWS]; C];
+pub(super) unsafe fn chunk_of_32<T: Octet32, const C: usize>(chunk: &Chunk) {
     let one = _mm256_set1_epi16(1);
     for octet in 0..2 {
-        let (mut products, mut mins) = ([_mm256_setzero_ps(); C], [_mm256_setzero_ps(); C]);
-        for b in 0..blocks {
-            // SAFETY: block `b` is inside the tile and inside the columns.
-            unsafe {
-                let p = lines.add(64 * LINES_32 * b + 32 * octet);
-                let at = b * A_BYTES;
+        // SAFETY: block `b` is inside the chunk; a column has eight sums for each group of rows.
+        unsafe {
+            for b in 0..chunk.blocks {
+                let p = chunk.w.add(64 * LINES_32 * b + 32 * octet);
                 let mut sums = [_mm256_setzero_si256(); C];
-                add_scaled::<T, C>(&mut sums, p, CODES_32, &xs, at + A_QUANTS, one);
+                add_scaled::<T, C>(&mut sums, p, CODES_32, chunk.x.add(32 * b), one);
                 let d = _mm256_loadu_ps(p.add(64 * CODES_32).cast());
                 for c in 0..C {
-                    let dx = xs[c].add(at).cast::<f32>().read_unaligned();
-                    let sum = xs[c].add(at + A_SUM).cast::<i32>().read_unaligned();
+                    let tail = chunk.x.add(COLUMN * c + TAIL + 4 * b);
+                    let dx = tail.cast::<f32>().read();
+                    let sum = tail.add(SUMS).cast::<i32>().read();
                     let mut dot = sums[c];
                     if T::OFFSET != 0 {
                         dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(T::OFFSET * sum));
                     }
                     let scale = _mm256_mul_ps(d, _mm256_set1_ps(dx));
-                    products[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, products[c]);
+                    let to = chunk.products(c).add(ROWS * octet);
+                    _mm256_store_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, _mm256_load_ps(to)));
                     if T::AFFINE {
                         let m = _mm256_loadu_ps(p.add(64 * (CODES_32 + 1)).cast());
-                        mins[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(dx * sum as f32), mins[c]);
+                        let to = chunk.mins(c).add(ROWS * octet);
+                        _mm256_store_ps(to, _mm256_fmadd_ps(m, _mm256_set1_ps(dx * sum as f32), _mm256_load_ps(to)));
                     }
                 }
             }
         }
-        for c in 0..C {
-            // SAFETY: a column of `out` has eight places for each group of rows.
-            unsafe {
-                _mm256_storeu_ps(out[c].as_mut_ptr().add(ROWS * octet), _mm256_add_ps(products[c], mins[c]));
-            }
-        }
     }
-    out
 }
 
 /// # Safety
-/// AVX2, FMA, F16C; `lines` a tile of `blocks` blocks of `T`, each of `xs` readable for as many blocks of Q8_K.
+/// AVX2, FMA, F16C; `chunk` as [`Chunk`] says, for a block of `T` and `C` columns.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn tile_of_256<T: Octet256, const C: usize>(lines: *const u8, blocks: usize, xs: Xs<C>) -> Out<C> {
-    let mut out = [[0.0; TILE_ROWS]; C];
+pub(super) unsafe fn chunk_of_256<T: Octet256, const C: usize>(chunk: &Chunk) {
     let groups = 256 / T::GROUP;
     for octet in 0..2 {
-        let (mut products, mut mins) = ([_mm256_setzero_ps(); C], [_mm256_setzero_ps(); C]);
-        for b in 0..blocks {
-            // SAFETY: block `b` is inside the tile and inside the columns.
-            unsafe {
-                let p = lines.add(64 * lines_256(T::GROUP) * b + 32 * octet);
-                let at = b * K_BYTES;
-                let mut sums = [_mm256_setzero_si256(); C];
-                for g in 0..groups {
-                    let scale = load(p.add(64 * (CODES_256 + g)));
-                    let codes = p.add(16 * T::GROUP * g);
-                    add_scaled::<T, C>(&mut sums, codes, T::GROUP / 4, &xs, at + K_QUANTS + T::GROUP * g, scale);
-                }
-                let tail = p.add(64 * (CODES_256 + groups));
-                let d = _mm256_loadu_ps(tail.add(64 * 8).cast());
-                let dmin = _mm256_loadu_ps(tail.add(64 * 9).cast());
-                for c in 0..C {
-                    let dx = _mm256_set1_ps(xs[c].add(at).cast::<f32>().read_unaligned());
-                    let mut min = _mm256_setzero_si256();
-                    if T::AFFINE || T::OFFSET_BITS != 0 {
-                        for j in 0..8 {
-                            let pair =
-                                _mm256_madd_epi16(load(tail.add(64 * j)), broadcast(xs[c].add(at + K_SUMS + 4 * j)));
-                            min = _mm256_add_epi32(min, pair);
-                        }
-                    }
-                    let mut sum = sums[c];
-                    if T::AFFINE {
-                        mins[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(min), _mm256_mul_ps(dmin, dx), mins[c]);
-                    } else {
-                        sum = _mm256_sub_epi32(sum, min);
-                    }
-                    products[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, dx), products[c]);
-                }
+        // SAFETY: the block is the chunk; a column has eight sums for each group of rows.
+        unsafe {
+            let p = chunk.w.add(32 * octet);
+            let mut sums = [_mm256_setzero_si256(); C];
+            for g in 0..groups {
+                let scale = load(p.add(64 * (CODES_256 + g)));
+                let (codes, x) = (p.add(16 * T::GROUP * g), chunk.x.add(T::GROUP * g));
+                add_scaled::<T, C>(&mut sums, codes, T::GROUP / 4, x, scale);
             }
-        }
-        for c in 0..C {
-            // SAFETY: a column of `out` has eight places for each group of rows.
-            unsafe {
-                _mm256_storeu_ps(out[c].as_mut_ptr().add(ROWS * octet), _mm256_sub_ps(products[c], mins[c]));
+            let tail = p.add(64 * (CODES_256 + groups));
+            let d = _mm256_loadu_ps(tail.add(64 * 8).cast());
+            let dmin = _mm256_loadu_ps(tail.add(64 * 9).cast());
+            for c in 0..C {
+                let x = chunk.x.add(COLUMN * c + TAIL);
+                let dx = _mm256_set1_ps(x.cast::<f32>().read());
+                let mut min = _mm256_setzero_si256();
+                if T::AFFINE || T::OFFSET_BITS != 0 {
+                    for j in 0..8 {
+                        let pair = _mm256_madd_epi16(load(tail.add(64 * j)), broadcast(x.add(SUMS + 4 * j)));
+                        min = _mm256_add_epi32(min, pair);
+                    }
+                }
+                let mut sum = sums[c];
+                if T::AFFINE {
+                    let to = chunk.mins(c).add(ROWS * octet);
+                    let scale = _mm256_mul_ps(dmin, dx);
+                    _mm256_store_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(min), scale, _mm256_load_ps(to)));
+                } else {
+                    sum = _mm256_sub_epi32(sum, min);
+                }
+                let to = chunk.products(c).add(ROWS * octet);
+                let scale = _mm256_mul_ps(d, dx);
+                _mm256_store_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, _mm256_load_ps(to)));
             }
         }
     }
-    out
 }
