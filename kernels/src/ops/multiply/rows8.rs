@@ -1,10 +1,10 @@
 //! Eight interleaved rows at a time: no horizontal sums, and one load of activations for eight rows.
 
 use super::{Columns, MANY_COLUMNS, Multiply, Weight, block_type};
-use crate::Layout;
 use crate::cpu::Isa;
 use crate::quant::gemv_rows8;
 use crate::variant::{Form, Packing, Reason, Tunable};
+use crate::{DType, Layout};
 use std::ops::Range;
 
 /// Rows in a packed group.
@@ -13,9 +13,10 @@ pub(super) const ROWS: usize = 8;
 /// `rows8`.
 pub(in crate::ops) struct Rows8;
 
-/// Whether tiles beat groups of eight: in blocks of 32 the scales of a tile weigh more than what it saves.
+/// Whether tiles beat groups of eight: in blocks of 32 the scales of a tile weigh more than what it saves, unless the
+/// codes are signed.
 pub(super) fn tiles_win(w: &Layout, columns: usize) -> bool {
-    columns >= MANY_COLUMNS && w.dtype.block_len() > 32
+    columns >= MANY_COLUMNS && (w.dtype.block_len() > 32 || matches!(w.dtype, DType::Q8_0 | DType::IQ4_NL))
 }
 
 /// Whether a weight can be packed in eights.

@@ -4,6 +4,9 @@
 //! Products of pairs are added in i16 as often as the codes allow, then scaled and widened by one multiply-add: with
 //! four-bit codes nine multiplications do the work of eight.
 
+// One index for several arrays of registers reads better than zipped iterators.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 
 use super::gemm::Chunk;

@@ -39,6 +39,8 @@ unsafe fn add_products<const C: usize>(sums: &mut [Pair<__m256i>; C], w: *const 
     unsafe {
         for s in 0..steps {
             let w = w.add(128 * s);
+            // The next columns come from the last cache level.
+            _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(COLUMN * C + COLUMN * C / 64 * s).cast());
             let (odd, even) = ([load(w), load(w.add(32))], [load(w.add(64)), load(w.add(96))]);
             for c in 0..C {
                 let x = x.add(COLUMN * c + 8 * s);
@@ -71,7 +73,9 @@ unsafe fn block<const C: usize>(chunk: &Chunk, b: usize, n: usize, products: &mu
                 sums[c][r] = _mm256_add_epi32(load(minus.add(32 * r)), x);
             }
         }
-        add_products(&mut sums, w, x.add(2 * n * b), n / 4);
+        // Unrolled, the eight steps of a block of 32 would be taken column by column, with all lines on the stack.
+        let steps = std::hint::black_box(n / 4);
+        add_products(&mut sums, w, x.add(2 * n * b), steps);
         let d = minus.add(64).cast::<f32>();
         for c in 0..C {
             let dx = _mm256_set1_ps(tail.add(COLUMN * c).cast::<f32>().read());
