@@ -1,5 +1,5 @@
 //! `delta_heads`: a delta-net layer between its projections, head by head, with the inputs and the result of
-//! [`delta_net`](super::delta_net). The convolution's state is read and left as it was ([`conv_shift`](super::conv_shift)
+//! [`super::delta_net`]. The convolution's state is read and left as it was ([`super::conv_shift`]
 //! moves it on): heads share the channels of their key head, so none can know when the others have read them.
 
 mod fused;
