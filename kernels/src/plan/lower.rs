@@ -311,14 +311,18 @@ impl Lowerer<'_> {
     }
 }
 
-/// How many pieces each of `threads` workers cuts its part into: so many that one takes about a tenth of a millisecond,
-/// which is what the others wait for if a worker loses its core in the middle.
+/// How many pieces each of `threads` workers cuts its part into. Pieces let workers that are done early take from those
+/// that are slow, or have lost their core in the middle. They are for what streams from memory: where each byte is used
+/// many times, a call first brings them into an order that suits it, and a piece would do that again.
 fn pieces(cost: Cost, threads: usize, useful: usize) -> usize {
-    // What a middling core does in a microsecond; nothing depends on it but the size of pieces.
+    // What a middling core reads in a microsecond; nothing depends on it but the size of pieces.
     const BYTES: f64 = 10e3;
-    const FLOPS: f64 = 50e3;
-    const PIECE_US: f64 = 100.0;
+    const PIECE_US: f64 = 25.0;
     const MOST: usize = 16;
-    let part_us = (cost.bytes / BYTES).max(cost.flops / FLOPS) / threads as f64;
+    const STREAMS: f64 = 16.0;
+    if cost.flops > STREAMS * cost.bytes {
+        return 1;
+    }
+    let part_us = cost.bytes / BYTES / threads as f64;
     ((part_us / PIECE_US) as usize).min(useful / threads).clamp(1, MOST)
 }
