@@ -68,7 +68,8 @@ pub fn watch_signals() -> io::Result<Arc<AtomicBool>> {
             if let Some(signal) = signals.forever().next() {
                 stop.store(true, std::sync::atomic::Ordering::SeqCst);
                 std::thread::sleep(GRACE);
-                ratatui::restore();
+                // Not `restore`, which tells standard error when it fails, and panics if that is gone too.
+                let _ = ratatui::try_restore();
                 std::process::exit(128 + signal);
             }
         })?;
