@@ -2,7 +2,7 @@
 //!
 //! A run under a candidate times all shapes of the op at once, since every node is in the record. Rounds interleave the
 //! candidates that are left with the baseline before and after them; a candidate's number is its time over the
-//! baseline's around it. Who is clearly slower leaves ([`race`]). Every candidate first passes the [`gate`].
+//! baseline's around it. Who is clearly slower leaves (`race`). Every candidate first passes the [`gate`](crate::gate).
 //! What won is confirmed by whole runs against the baseline before it is handed out as accepted.
 //!
 //! Tuning several ops of a model is a loop over [`search`] in the order of [`ops_by_time`], each with the winners of
