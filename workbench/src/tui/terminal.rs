@@ -41,6 +41,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // The hook has given it back, and said why below; leaving twice would set the cursor above that.
+        if std::thread::panicking() {
+            return;
+        }
         let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste);
         ratatui::restore();
     }
