@@ -5,10 +5,11 @@ use crate::ops::Fill;
 use crate::{DType, Layout};
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,8 +18,8 @@ impl Random {
     }
 
     /// In [0, 1).
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    pub fn unit(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
     }
 
     /// Box-Muller.
@@ -28,7 +29,7 @@ impl Random {
     }
 
     fn below(&mut self, n: i32) -> i32 {
-        (self.next() % n.max(1) as u64) as i32
+        (self.bits() % n.max(1) as u64) as i32
     }
 }
 

@@ -11,6 +11,6 @@ mod single;
 mod suite;
 
 pub use error::{Difference, difference};
-pub use fill::fill;
+pub use fill::{Random, fill};
 pub use single::{Outcome, RunError, Tensor, compare, run_on, run_reference, run_variant};
 pub use suite::{Failure, SuiteReport, suite, suite_on};

@@ -4,6 +4,7 @@ use super::DEMO_MODEL;
 use anyhow::Context;
 use clap::Args;
 use deltascope_kernels::DType;
+use deltascope_kernels::check::Random;
 use deltascope_model::gguf::{GgufFile, GgufWriter};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -132,7 +133,7 @@ pub fn run(args: &SynthArgs) -> anyhow::Result<()> {
     let file = std::fs::File::create(&args.out).with_context(|| format!("cannot write {}", args.out.display()))?;
     let mut stream = w.start(BufWriter::with_capacity(8 << 20, file))?;
     let mut random = Random(args.seed);
-    let pool = random.bytes(POOL);
+    let pool = bytes(&mut random, POOL);
     for t in &tensors {
         fill(t, &mut random, &pool, &mut |bytes| Ok(stream.write(bytes)?))?;
     }
@@ -271,12 +272,12 @@ fn fill(
     if t.dtype.is_quantised() {
         let block = t.dtype.block_bytes();
         let mut left = n / t.dtype.block_len() * block;
-        let mut at = random.next() as usize % (pool.len() / 2);
+        let mut at = random.bits() as usize % (pool.len() / 2);
         let mut piece = Vec::new();
         while left > 0 {
             let take = left.min(PIECE / block * block).min((pool.len() - at) / block * block);
             if take == 0 {
-                at = random.next() as usize % (pool.len() / 2);
+                at = random.bits() as usize % (pool.len() / 2);
                 continue;
             }
             piece.clear();
@@ -296,8 +297,8 @@ fn fill(
     let mut piece = Vec::with_capacity(PIECE);
     for _ in 0..n {
         let x = match t.fill {
-            Fill::Matrix => 0.02 * random.normal(),
-            Fill::Normal(mean, dev) => mean + dev * random.normal(),
+            Fill::Matrix => 0.02 * normal(random),
+            Fill::Normal(mean, dev) => mean + dev * normal(random),
             Fill::Decay => -(random.unit() * 3.0 - 2.0).exp(),
         };
         match t.dtype {
@@ -313,34 +314,17 @@ fn fill(
     out(&piece)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+/// Sum of four uniforms, scaled to deviation 1: near enough to normal for weights that mean nothing.
+fn normal(random: &mut Random) -> f32 {
+    let r = random.bits();
+    let sum: f32 = (0..4).map(|i| ((r >> (16 * i)) & 0xffff) as f32 / 65536.0).sum();
+    (sum - 2.0) * 3f32.sqrt()
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+fn bytes(random: &mut Random, n: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(n);
+    while out.len() < n {
+        out.extend_from_slice(&random.bits().to_le_bytes());
     }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Sum of four uniforms, scaled to deviation 1: near enough to normal for weights that mean nothing.
-    fn normal(&mut self) -> f32 {
-        let r = self.next();
-        let sum: f32 = (0..4).map(|i| ((r >> (16 * i)) & 0xffff) as f32 / 65536.0).sum();
-        (sum - 2.0) * 3f32.sqrt()
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(n);
-        while out.len() < n {
-            out.extend_from_slice(&self.next().to_le_bytes());
-        }
-        out
-    }
+    out
 }
