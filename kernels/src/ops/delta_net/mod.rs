@@ -15,6 +15,7 @@
 //! Convolution and silu; L2 norm of q and k; gates; the delta rule with q scaled by `1/sqrt(d)`; `rms_norm(o) · silu(z)`
 //! head by head.
 
+mod cuda;
 mod fused;
 mod lowered;
 pub(super) mod reference;
@@ -27,7 +28,7 @@ use crate::{Call, Cost, Layout, Op, Params, Variant};
 pub struct DeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::DeltaNet, &DeltaNet);
-static VARIANTS: &[&dyn Variant] = &[&lowered::LOWERED, &fused::FUSED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::FUSED, &lowered::LOWERED, &fused::FUSED, &REFERENCE];
 
 /// Numbers of input tensors.
 pub(super) const QKV: usize = 0;
@@ -111,7 +112,9 @@ impl OpDef for DeltaNet {
         };
         vec![
             case("decode, model's head", [128, 1, 2, 1, 1]),
+            case("decode, model's heads in two sequences", [128, 4, 8, 1, 2]),
             case("decode, sequences", [16, 2, 4, 1, 3]),
+            case("decode, a head that no warp divides", [40, 2, 6, 1, 1]),
             case("prompt, sequences", [16, 2, 2, 9, 2]),
         ]
     }
