@@ -108,6 +108,7 @@ struct Inner {
     context: sys::CUcontext,
     stream: sys::CUstream,
     compiler: Compiler,
+    early: bool,
     modules: Mutex<HashMap<Unit, Module>>,
 }
 
@@ -146,7 +147,8 @@ impl Device {
         // SAFETY: the context was just retained.
         unsafe { result::ctx::set_current(context) }.attempt("entering the device")?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).attempt("making a stream")?;
-        Ok(Device(Arc::new(Inner { info, device, context, stream, compiler, modules: Mutex::default() })))
+        let early = info.compute_capability >= (9, 0) && std::env::var("DELTASCOPE_EARLY_START").as_deref() != Ok("0");
+        Ok(Device(Arc::new(Inner { info, device, context, stream, compiler, early, modules: Mutex::default() })))
     }
 
     /// The first device, opened once for the process, with the user's cache.
@@ -180,6 +182,12 @@ impl Device {
         self.enter()?;
         // SAFETY: the stream lives as long as the device.
         unsafe { result::stream::synchronize(self.0.stream) }.attempt("waiting for the device")
+    }
+
+    /// Whether kernels may start before the one ahead of them is done (programmatic dependent launch): devices of 9.0 and
+    /// up, unless `DELTASCOPE_EARLY_START=0` says otherwise, for comparison.
+    pub(super) fn starts_early(&self) -> bool {
+        self.0.early
     }
 
     /// Makes it this thread's current device.

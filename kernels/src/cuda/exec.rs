@@ -148,20 +148,48 @@ impl Bound {
         Some(DeviceSlice { address: self.arena.slice().address + at as u64, len })
     }
 
-    /// Launches a step.
-    pub(super) fn launch(&self, step: usize) -> Result<(), CudaError> {
+    /// Launches a step. Early: its kernels may start while what was launched before still runs; they wait themselves.
+    fn launch(&self, step: usize, early: bool) -> Result<(), CudaError> {
         for r in &self.steps[step] {
             let mut params: Vec<*mut c_void> =
                 r.starts.iter().map(|&at| r.words[at..].as_ptr().cast_mut().cast()).collect();
             let ([gx, gy, gz], [bx, by, bz]) = (r.grid, r.block);
+            let stream = self.device.stream();
             // SAFETY: the arguments are those that the kernel declares, as the launch list says; their addresses were
             // checked in `new`, whose caller keeps the memory; the driver copies arguments before it returns.
-            unsafe {
-                result::launch_kernel(r.function.0, (gx, gy, gz), (bx, by, bz), 0, self.device.stream(), &mut params)
-            }
-            .attempt("launching a kernel")?;
+            let launched = unsafe {
+                if early {
+                    let mut attribute = early_start();
+                    let config = sys::CUlaunchConfig {
+                        gridDimX: gx,
+                        gridDimY: gy,
+                        gridDimZ: gz,
+                        blockDimX: bx,
+                        blockDimY: by,
+                        blockDimZ: bz,
+                        sharedMemBytes: 0,
+                        hStream: stream,
+                        attrs: &mut attribute,
+                        numAttrs: 1,
+                    };
+                    let none = std::ptr::null_mut();
+                    sys::cuLaunchKernelEx(&config, r.function.0, params.as_mut_ptr(), none).result()
+                } else {
+                    result::launch_kernel(r.function.0, (gx, gy, gz), (bx, by, bz), 0, stream, &mut params)
+                }
+            };
+            launched.attempt("launching a kernel")?;
         }
         Ok(())
+    }
+}
+
+/// Programmatic dependent launch: the kernel before lets this one start.
+fn early_start() -> sys::CUlaunchAttribute {
+    sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
     }
 }
 
@@ -249,8 +277,10 @@ pub(super) fn launch(
     if let Some(t) = times {
         t.record(0, flags)?;
     }
+    // The first kernel follows copies; and with events between them, each kernel's time is to be its own.
+    let early = times.is_none() && bound.device.starts_early();
     for (n, step) in range.enumerate() {
-        bound.launch(step)?;
+        bound.launch(step, early && n > 0)?;
         if let Some(t) = times {
             t.record(n + 1, flags)?;
         }

@@ -72,7 +72,8 @@ pub trait CudaKernel: Sync {
     /// Bytes of device memory that its launches share.
     fn scratch(&self, inst: &Instance, tunables: &Tunables) -> usize;
 
-    /// The launches, in order. Results must not depend on the order in which blocks run: no floating-point atomics.
+    /// The launches, in order. Kernels may start before the one ahead of them is done, so each calls `in_turn` of the
+    /// prelude, or its two parts, in every thread. Results must not depend on the order in which blocks run: no floating-point atomics.
     fn launches(&self, inst: &Instance, tunables: &Tunables) -> Vec<Launch>;
 }
 

@@ -76,6 +76,28 @@ DEVICE float silu(float x) {
     return x / (1.0f + expf(-x));
 }
 
+// A kernel is started while the one before it on the stream still runs, on devices that can do so (9.0 and up). Before it
+// reads what an earlier kernel wrote, and before it writes anything, it waits until the one before is complete. Only then
+// does it let the next one start: so whatever is older than the kernel before is complete when a kernel starts, and what
+// may come before the wait is a look at constants and at what the kernel before does not write.
+DEVICE void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+
+DEVICE void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
+
+// Every thread of every kernel calls this, or both of its parts, before it returns.
+DEVICE void in_turn() {
+    wait_for_inputs();
+    let_next_start();
+}
+
 // Sums over WIDTH neighbouring lanes, in a fixed order; every lane gets the sum.
 template <int WIDTH = 32> DEVICE float warp_sum(float v) {
 #pragma unroll

@@ -79,6 +79,21 @@ fn every_kernel_compiles_for_every_architecture() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Kernels are started while the one before still runs: one that does not wait reads what is not there yet.
+#[test]
+fn every_kernel_waits_for_its_turn() {
+    let mut kernels = 0;
+    for unit in units() {
+        for body in unit.sources.iter().flat_map(|s| s.split("KERNEL ").skip(1)) {
+            let waits = body.contains("in_turn();")
+                || body.contains("wait_for_inputs();") && body.contains("let_next_start();");
+            assert!(waits, "{}: {}", unit.name, body.lines().next().unwrap_or_default());
+            kernels += 1;
+        }
+    }
+    assert!(kernels > 20, "{kernels} kernels");
+}
+
 #[test]
 fn a_missing_compiler_is_named_with_what_was_looked_for() {
     let e = Nvrtc::first_of(&[PathBuf::from("/nowhere/libnvrtc.so.12")]).err().unwrap();

@@ -26,6 +26,7 @@ DEVICE bool packed(const Tensor& t, const u8* p, int size) {
 
 // One warp: query head h of token t of sequence s, cells `first .. last`.
 KERNEL attention(Tensor q, Tensor k, Tensor v, Tensor pos, Tensor y, float* partial, float scale, int stretch, int splits) {
+    in_turn();
     int lane = threadIdx.x % 32, h = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32;
     int split = blockIdx.x, t = blockIdx.z % q.ne[2], s = blockIdx.z / q.ne[2];
     if (h >= q.ne[1]) return;
@@ -89,6 +90,7 @@ KERNEL attention(Tensor q, Tensor k, Tensor v, Tensor pos, Tensor y, float* part
 
 // A block a query head and token: a thread an element.
 KERNEL attention_merge(Tensor y, const float* partial, int splits) {
+    in_turn();
     Row r = row_index(y, blockIdx.x);
     const float* from = partial + (i64)blockIdx.x * splits * (HEAD + 2);
     float largest = -__int_as_float(0x7f800000), total = 0.0f;

@@ -1,6 +1,7 @@
 // y = FUNCTION(a, b), b repeated to a's shape; a thread an element.
 
 KERNEL binary(Tensor a, Tensor b, Tensor y, int n) {
+    in_turn();
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
         int i0 = i % a.ne[0];
         Row r = row_index(a, i / a.ne[0]);

@@ -1,6 +1,7 @@
 // A copy into another layout, between F32 and F16 with conversion; a thread an element.
 
 KERNEL cont(Tensor x, Tensor y, int n) {
+    in_turn();
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
         int i0 = i % x.ne[0];
         Row r = row_index(x, i / x.ne[0]);

@@ -2,6 +2,7 @@
 // b of its `ratio` value heads, then their a.
 
 KERNEL delta_gates(Tensor ba, Tensor dt, Tensor a, Tensor g, Tensor beta, int n, int ratio) {
+    in_turn();
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     int h = i % g.ne[0];

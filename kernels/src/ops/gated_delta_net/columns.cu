@@ -11,6 +11,7 @@
 #define KEY(i) ((i) / 4 * 4 * LANES + part * 4 + (i) % 4)
 
 KERNEL __launch_bounds__(32 * WARPS) gated_delta_net(Tensor q, Tensor k, Tensor v, Tensor g, Tensor beta, Tensor state, Tensor o, float scale) {
+    in_turn();
     __shared__ __align__(16) float ks[2][STAGE][D], qs[2][STAGE][D];
     __shared__ float vs[2][STAGE][WIDTH], decays[2][STAGE], strengths[2][STAGE];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = lane % LANES;

@@ -8,6 +8,7 @@
 #define KEYS ((D + PARTS - 1) / PARTS)
 
 KERNEL gated_delta_net(Tensor q, Tensor k, Tensor v, Tensor g, Tensor beta, Tensor state, Tensor o, float scale) {
+    in_turn();
     __shared__ float ks[2][D], qs[2][D];
     __shared__ float sums[2][3][PARTS][32];
     int lane = threadIdx.x % 32, part = threadIdx.x / 32, column = blockIdx.x * 32 + lane;

@@ -8,6 +8,7 @@ DEVICE u32 ordered(float x) {
 
 // A warp a token: k times the largest logit that was not yet taken; of equals the first.
 KERNEL moe_topk(Tensor logits, Tensor ids, Tensor weights, int tokens) {
+    in_turn();
     int lane = threadIdx.x % 32, t = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (t >= tokens) return;
     u8* row = row_at(logits, t, 0, 0);
@@ -51,6 +52,7 @@ DEVICE float nan() {
 #ifdef GATE
 // LANES lanes a row of an expert: gate and up over the same activations, then silu and product.
 KERNEL moe_up_gate(Tensor x, Tensor ids, Tensor gate, Tensor up, Tensor y) {
+    in_turn();
     int lane = threadIdx.x % LANES;
     int f = blockIdx.x * (blockDim.x / LANES) + threadIdx.x / LANES;
     int u = blockIdx.y, t = blockIdx.z;
@@ -68,6 +70,7 @@ KERNEL moe_up_gate(Tensor x, Tensor ids, Tensor gate, Tensor up, Tensor y) {
 #ifdef DOWN
 // LANES lanes a row of the result: its row of each of the token's experts, weighted.
 KERNEL moe_down(Tensor h, Tensor ids, Tensor weights, Tensor down, Tensor y) {
+    in_turn();
     int lane = threadIdx.x % LANES;
     int n = blockIdx.x * (blockDim.x / LANES) + threadIdx.x / LANES;
     int t = blockIdx.y, row = min(n, down.ne[1] - 1);

@@ -31,6 +31,7 @@ DEVICE int before(int v, int lane, int& total) {
 // One block. What is no expert goes to the bucket behind the last. The order of an expert's slots is left open: a
 // column's products do not depend on where in a tile it stands.
 KERNEL moe_sort(Tensor ids, int* scratch, int experts, int most) {
+    in_turn();
     __shared__ int counts[EXPERTS + 1], next[EXPERTS + 1];
     Sorted s = sorted(scratch, most);
     int slots = ids.ne[0] * ids.ne[1], lane = threadIdx.x % 32;
@@ -65,6 +66,7 @@ KERNEL moe_sort(Tensor ids, int* scratch, int experts, int most) {
 
 // A block a row of activations.
 KERNEL moe_halve(Tensor x, u16* halves, int padded) {
+    in_turn();
     i64 rows = gridDim.x, below = rows * padded;
     float* factors = (float*)(halves + (SPLIT ? 2 : 1) * below);
     u16* to = halves + (i64)blockIdx.x * padded;
@@ -74,6 +76,7 @@ KERNEL moe_halve(Tensor x, u16* halves, int padded) {
 #ifdef GATE
 // Half of a warp's rows are the gate's and half are up's, so that a thread has both products of a feature.
 KERNEL __launch_bounds__(THREADS) moe_up_gate(Tensor gate, Tensor up, Tensor y, const u16* halves, int* scratch, int padded, int most) {
+    in_turn();
     using S = Share<TILE>;
     constexpr int HALF = S::M * 8;
     Sorted s = sorted(scratch, most);
@@ -123,6 +126,7 @@ KERNEL __launch_bounds__(THREADS) moe_up_gate(Tensor gate, Tensor up, Tensor y, 
 #ifdef DOWN
 // Products of each slot, N floats each.
 KERNEL __launch_bounds__(THREADS) moe_down(Tensor down, float* products, const u16* halves, int* scratch, int padded, int slots, int most) {
+    in_turn();
     Sorted s = sorted(scratch, most);
     if (blockIdx.y >= *s.count) return;
     const int* tile = s.tiles + 3 * blockIdx.y;
@@ -149,6 +153,7 @@ KERNEL __launch_bounds__(THREADS) moe_down(Tensor down, float* products, const u
 
 // The weighted sum of a token's products, in the order of its slots. What is no expert makes it NaN.
 KERNEL moe_sum(Tensor ids, Tensor weights, Tensor y, const float* products, int experts) {
+    in_turn();
     int n = blockIdx.x * blockDim.x + threadIdx.x, t = blockIdx.y, used = ids.ne[0];
     if (n >= y.ne[0]) return;
     float sum = 0.0f;

@@ -6,6 +6,7 @@ DEVICE float not_a_number() {
 
 #ifdef GATE
 KERNEL __launch_bounds__(32 * WARPS) moe_up_gate(Tensor x, Tensor ids, Tensor gate, Tensor up, Tensor y) {
+    in_turn();
     __shared__ Column<UP, PIECES> column;
     int lane = threadIdx.x % LANES, u = blockIdx.y, t = blockIdx.z;
     int f = (blockIdx.x * (32 * WARPS / LANES) + threadIdx.x / LANES) * TOGETHER;
@@ -49,6 +50,7 @@ KERNEL __launch_bounds__(32 * WARPS) moe_up_gate(Tensor x, Tensor ids, Tensor ga
 #ifdef DOWN
 // The rows of all of a token's experts are one long row of USED times PIECES chunks for the lanes.
 KERNEL __launch_bounds__(32 * WARPS) moe_down(Tensor h, Tensor ids, Tensor weights, Tensor down, Tensor y) {
+    in_turn();
     __shared__ Column<DOWN, USED * PIECES> column;
     __shared__ int experts[USED];
     __shared__ float factors[USED];

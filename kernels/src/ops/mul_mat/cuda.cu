@@ -1,6 +1,7 @@
 // y = W x. LANES lanes share a row of W and meet it with COLUMNS columns of x: a unpacked chunk is used for all of them.
 
 KERNEL mul_mat(Tensor w, Tensor x, Tensor y) {
+    in_turn();
     int lane = threadIdx.x % LANES;
     int n = blockIdx.x * (blockDim.x / LANES) + threadIdx.x / LANES;
     int first = blockIdx.y * COLUMNS, columns = min(COLUMNS, x.ne[1] - first);

@@ -11,6 +11,7 @@ KERNEL __launch_bounds__(32 * WARPS) mul_mat(Tensor w, Tensor x, Tensor y) {
         row[r] = row_at(w, min(n + r, w.ne[1] - 1), i2 / (x.ne[2] / w.ne[2]), i3 / (x.ne[3] / w.ne[3]));
         prefetch_row<WEIGHT>(row[r], w.ne[0], lane, LANES);
     }
+    in_turn();
     const u8* from = row_at(x, t, i2, i3);
     for (int c = threadIdx.x; c < PIECES; c += 32 * WARPS) column.put(c, from, c);
     __syncthreads();

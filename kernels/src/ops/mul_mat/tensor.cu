@@ -4,6 +4,7 @@
 
 // A block a column.
 KERNEL halve(Tensor x, u16* halves, int padded) {
+    in_turn();
     i64 rows = gridDim.x, below = rows * padded;
     float* factors = (float*)(halves + (SPLIT ? 2 : 1) * below);
     u16* to = halves + (i64)blockIdx.x * padded;
@@ -11,6 +12,7 @@ KERNEL halve(Tensor x, u16* halves, int padded) {
 }
 
 KERNEL __launch_bounds__(THREADS) mul_mat(Tensor w, Tensor y, const u16* halves, int padded) {
+    in_turn();
     int first_row = blockIdx.x * ROWS, first = blockIdx.y * TILE;
     int i2 = blockIdx.z % y.ne[2], i3 = blockIdx.z / y.ne[2], plane = blockIdx.z * y.ne[1];
     i64 below = (i64)y.ne[1] * y.ne[2] * y.ne[3] * padded;

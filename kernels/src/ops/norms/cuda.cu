@@ -10,6 +10,7 @@ DEVICE float sum_squares(const u8* row, const Tensor& x) {
 }
 
 KERNEL l2_norm(Tensor x, Tensor y, float eps) {
+    in_turn();
     __shared__ float shared[32];
     Row r = row_index(x, blockIdx.x);
     u8 *from = row_at(x, r), *to = row_at(y, r);
@@ -18,6 +19,7 @@ KERNEL l2_norm(Tensor x, Tensor y, float eps) {
 }
 
 KERNEL rms_norm(Tensor x, Tensor w, Tensor y, float eps, int weighted) {
+    in_turn();
     __shared__ float shared[32];
     Row r = row_index(x, blockIdx.x);
     u8 *from = row_at(x, r), *to = row_at(y, r);
@@ -29,6 +31,7 @@ KERNEL rms_norm(Tensor x, Tensor w, Tensor y, float eps, int weighted) {
 }
 
 KERNEL add_rms_norm(Tensor a, Tensor b, Tensor w, Tensor sum, Tensor y, float eps) {
+    in_turn();
     __shared__ float shared[32];
     Row r = row_index(a, blockIdx.x);
     u8 *pa = row_at(a, r), *pb = row_at(b, r), *ps = row_at(sum, r), *to = row_at(y, r);
@@ -46,6 +49,7 @@ KERNEL add_rms_norm(Tensor a, Tensor b, Tensor w, Tensor sum, Tensor y, float ep
 }
 
 KERNEL gated_norm(Tensor x, Tensor w, Tensor z, Tensor y, float eps) {
+    in_turn();
     __shared__ float shared[32];
     Row r = row_index(x, blockIdx.x);
     u8 *from = row_at(x, r), *gate = row_at(z, r), *to = row_at(y, r);

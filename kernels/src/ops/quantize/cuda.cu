@@ -28,6 +28,7 @@ DEVICE int code(float x, float inv) {
 }
 
 KERNEL quantize(Tensor x, Tensor y, int blocks) {
+    in_turn();
     constexpr int PER = LENGTH / 32;
     int lane = threadIdx.x % 32, block = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (block >= blocks) return;

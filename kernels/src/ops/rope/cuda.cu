@@ -5,6 +5,7 @@ struct Turns {
 };
 
 KERNEL rope(Tensor x, Tensor pos, Tensor y, Turns turns, int half) {
+    in_turn();
     Row r = row_index(x, blockIdx.x);
     u8 *from = row_at(x, r), *to = row_at(y, r);
     float p = (float)i32_at(pos, r.i2, r.i3);

@@ -1,6 +1,7 @@
 // y = factor * x, a thread an element.
 
 KERNEL scale(Tensor x, Tensor y, int n, float factor) {
+    in_turn();
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
         int i0 = i % x.ne[0];
         Row r = row_index(x, i / x.ne[0]);

@@ -2,6 +2,7 @@
 // that one's, whatever block runs last.
 
 KERNEL set_rows(Tensor src, Tensor pos, Tensor cache) {
+    in_turn();
     Row r = row_index(src, blockIdx.x);
     int h = r.i1, t = r.i2, s = r.i3, cell = i32_at(pos, t, s);
     bool again = cell < 0 || cell >= cache.ne[1];

@@ -5,6 +5,7 @@ DEVICE float past(const Tensor& x, const Tensor& state, int c, int t, int s) {
 }
 
 KERNEL ssm_conv(Tensor x, Tensor state, Tensor w, Tensor y, int stretch) {
+    in_turn();
     int c = blockIdx.x * blockDim.x + threadIdx.x, first = blockIdx.y * stretch, s = blockIdx.z;
     if (c >= x.ne[0]) return;
     float tap[TAPS], window[TAPS];
@@ -25,6 +26,7 @@ KERNEL ssm_conv(Tensor x, Tensor state, Tensor w, Tensor y, int stretch) {
 
 // After the convolution, since its stretches all read the state: the last inputs become the state.
 KERNEL ssm_conv_state(Tensor x, Tensor state) {
+    in_turn();
     int c = blockIdx.x * blockDim.x + threadIdx.x, s = blockIdx.y;
     if (c >= x.ne[0]) return;
     float next[TAPS];

@@ -1,6 +1,7 @@
 // y = FUNCTION(x), a thread an element.
 
 KERNEL unary(Tensor x, Tensor y, int n) {
+    in_turn();
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
         int i0 = i % x.ne[0];
         Row r = row_index(x, i / x.ne[0]);
