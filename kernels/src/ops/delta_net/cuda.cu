@@ -59,6 +59,7 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
               Tensor w_norm, Tensor o, float eps, float scale) {
     __shared__ float qs[D], ks[D], vs[WIDTH], sums[2][PARTS][WIDTH];
     __shared__ float answers[MEMBERS][WIDTH], gates[MEMBERS][WIDTH], squares[GROUP][ACROSS];
+    // Only where kernels do not start early: `in_turn` would do nothing.
     if (MEMBERS > 1 && blockIdx.x > 0) return;
     int key_head = blockIdx.y, s = blockIdx.z, key_heads = gridDim.y;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = warp / ACROSS, column = warp % ACROSS * 32 + lane;
@@ -93,6 +94,7 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
         float norm = mine ? f32_at(w_norm.p, w_norm, first + column) : 0.0f;
         float bias = f32_at(dt.p, dt, h), rate = f32_at(a.p, a, h);
         cluster_arrive();
+        if (m == 0) in_turn();
         u8* gate_row = row_at(ba, 0, s, 0);
         float b = f32_at(gate_row, ba, (2 * key_head) * RATIO + head);
         float x = f32_at(gate_row, ba, (2 * key_head + 1) * RATIO + head) + bias;
