@@ -43,13 +43,20 @@ DEVICE u32 minus(u32 v, u32 n) {
     return __vsub4(v, n * 0x01010101u);
 }
 
-// Four nibbles to four levels of the IQ4 types.
-DEVICE u32 levels(u32 nibbles) {
+// Four nibbles to four levels of the IQ4 types: the lower three bits of each choose among eight levels in both halves of
+// the table, `upper` then between the two.
+DEVICE u32 level4(u32 select, u32 upper) {
     const u32 low0 = 0xbfad9881u, low1 = 0xf6eaddcfu, high0 = 0x26190d01u, high1 = 0x71594535u;
-    u32 select = (nibbles & 0x7) | (nibbles >> 4 & 0x70) | (nibbles >> 8 & 0x700) | (nibbles >> 12 & 0x7000);
-    u32 below = __byte_perm(low0, low1, select), above = __byte_perm(high0, high1, select);
-    u32 upper = (nibbles >> 3 & 0x01010101u) * 0xffu;
-    return (above & upper) | (below & ~upper);
+    return __byte_perm(__byte_perm(low0, low1, select), __byte_perm(high0, high1, select), upper);
+}
+
+// Four bytes to the levels of their lower nibbles and of their upper ones. A nibble is a selector as it stands but for its
+// top bit, so that nothing has to be spread to bytes before: the levels come alternating, and are parted after.
+DEVICE void levels(u32 v, int& lo, int& hi) {
+    u32 select = v & 0x77777777u, upper = (v >> 1 & 0x44444444u) | 0x32103210u;
+    u32 front = level4(select, upper), back = level4(select >> 16, upper >> 16);
+    lo = __byte_perm(front, back, 0x6420);
+    hi = __byte_perm(front, back, 0x7531);
 }
 
 // Bit j of `bits` (its lowest four) to bit 4 of byte j.
@@ -77,26 +84,24 @@ template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
                 lo |= fifth(high >> (4 * i));
                 hi |= fifth(high >> (16 + 4 * i));
             }
-            if constexpr (TYPE == IQ4_NL) lo = levels(lo), hi = levels(hi);
             if constexpr (TYPE == Q4_0) lo = minus(lo, 8), hi = minus(hi, 8);
             if constexpr (TYPE == Q5_0) lo = minus(lo, 16), hi = minus(hi, 16);
             w.q[i] = lo;
             w.q[i + 4] = hi;
+            if constexpr (TYPE == IQ4_NL) levels(v, w.q[i], w.q[i + 4]);
         }
         w.scale[0] = w.scale[1] = half_at(b);
         w.min[0] = w.min[1] = MINS ? -half_at(b + 2) : 0.0f;
     } else if constexpr (TYPE == IQ4_XS) {
-        u32 code = (b[4 + c / 2] >> (4 * (c % 2)) & 15) | (*(const u16*)(b + 2) >> (2 * c) & 3) << 4;
         // Rows of these blocks start at multiples of eight.
-        uint2 lo = *(const uint2*)(b + 8 + 16 * c), hi = *(const uint2*)(b + 16 + 16 * c);
-        const u32 words[4] = {lo.x, lo.y, hi.x, hi.y};
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            u32 v = words[i];
-            w.q[i] = levels(v & 0x0f0f0f0fu);
-            w.q[i + 4] = levels(v >> 4 & 0x0f0f0f0fu);
-        }
-        w.scale[0] = w.scale[1] = half_at(b) * (float)((int)code - 32);
+        uint2 head = *(const uint2*)b;
+        u32 code = (head.y >> (4 * c) & 15) | (head.x >> (16 + 2 * c) & 3) << 4;
+        uint2 front = *(const uint2*)(b + 8 + 16 * c), back = *(const uint2*)(b + 16 + 16 * c);
+        levels(front.x, w.q[0], w.q[4]);
+        levels(front.y, w.q[1], w.q[5]);
+        levels(back.x, w.q[2], w.q[6]);
+        levels(back.y, w.q[3], w.q[7]);
+        w.scale[0] = w.scale[1] = half_to_float((u16)head.x) * (float)((int)code - 32);
         w.min[0] = w.min[1] = 0.0f;
     } else if constexpr (TYPE == Q4_K || TYPE == Q5_K) {
         const u8* s = b + 4;
