@@ -101,6 +101,8 @@ ops! {
     DeltaNet = "delta_net",
     /// Softmax attention over a KV cache.
     Attention = "attention",
+    /// A gated attention layer between its projections.
+    AttentionBlock = "attention_block",
     /// Experts of each token and their weights.
     MoeTopk = "moe_topk",
     /// `silu(W_gate[id] x) * (W_up[id] x)`.

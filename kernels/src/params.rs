@@ -85,6 +85,19 @@ pub enum Params {
         /// ε of the L2 norm of q and k and of the gated norm.
         eps: f32,
     },
+    /// `attention_block`: the whole block between the projections.
+    AttentionBlock {
+        /// Dimensions of a head that turn; the rest pass.
+        n_rot: usize,
+        /// θ base.
+        base: f32,
+        /// ε of the norms of q and k.
+        eps: f32,
+        /// Factor on the logits.
+        scale: f32,
+        /// Cells of the caches that are looked at, the first ones.
+        n_kv: usize,
+    },
     /// `quantize`.
     Quantize {
         /// Type of the result.

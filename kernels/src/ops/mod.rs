@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 /// Every op: one line each.
 static DEFS: &[&dyn OpDef] = &[
     &attention::Attention,
+    &attention_block::AttentionBlock,
     &binary::Binary::<binary::Add>::DEF,
     &binary::Binary::<binary::Div>::DEF,
     &binary::Binary::<binary::Mul>::DEF,
@@ -91,6 +92,7 @@ pub fn variant(op: Op, backend: Backend, name: &str) -> Option<&'static dyn Vari
 }
 
 pub mod attention;
+pub mod attention_block;
 pub mod binary;
 pub mod concat;
 pub mod cont;

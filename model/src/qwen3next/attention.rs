@@ -29,25 +29,17 @@ pub(super) fn mixer(ctx: &mut Ctx<'_, '_>, prefix: &str, layer: usize, w: &Atten
     let v = heads(ctx, v, a.head_dim_v);
     let q = ctx.b.slice(qg, 0, 0, a.head_dim_k);
     let gate = ctx.b.slice(qg, 0, a.head_dim_k, a.head_dim_k);
-    let positions = ctx.positions;
-    let norm = ctx.norm();
-    let rope = Params::Rope { n_rot: a.n_rot, base: a.rope_base };
     let (k_cache, v_cache) = ctx.states(layer);
     let [q_norm, k_norm] = [&w.q_norm, &w.k_norm].map(|t| ctx.weight(t));
-    let n_kv = ctx.shape.n_kv;
-    let attended = ctx.b.scoped(&format!("{prefix}.attn"), |b| {
-        let q = b.one("q_norm", Op::RmsNorm, norm, &[q, q_norm]);
-        let k = b.one("k_norm", Op::RmsNorm, norm, &[k, k_norm]);
-        let q = b.one("q_rope", Op::Rope, rope, &[q, positions]);
-        let k = b.one("k_rope", Op::Rope, rope, &[k, positions]);
-        b.node_into("k_store", Op::SetRows, Params::None, &[k, positions, k_cache], &[]);
-        b.node_into("v_store", Op::SetRows, Params::None, &[v, positions, v_cache], &[]);
-        let keys = b.slice(k_cache, 1, 0, n_kv);
-        let values = b.slice(v_cache, 1, 0, n_kv);
-        let scale = Params::Softmax { scale: 1.0 / (a.head_dim_k as f32).sqrt(), causal: true };
-        let o = b.one("attention", Op::Attention, scale, &[q, keys, values, positions]);
-        b.one("gate", Op::SigmoidMul, Params::None, &[o, gate])
-    });
+    let params = Params::AttentionBlock {
+        n_rot: a.n_rot,
+        base: a.rope_base,
+        eps: ctx.c.norm_eps,
+        scale: 1.0 / (a.head_dim_k as f32).sqrt(),
+        n_kv: ctx.shape.n_kv,
+    };
+    let inputs = [q, gate, k, v, ctx.positions, k_cache, v_cache, q_norm, k_norm];
+    let attended = ctx.b.one(&format!("{prefix}.attn"), Op::AttentionBlock, params, &inputs);
     let o = ctx.b.reshape(attended, [a.n_head * a.head_dim_v, t * s, 1, 1]);
     ctx.mul_mat(&format!("{prefix}.attn_output"), &w.output, o)
 }

@@ -2,7 +2,7 @@
 //!
 //! Trunk: `x = embd[ids]`; for each layer `x += mixer(norm(x))`, `x += ffn(norm(x))`; then `output * norm(x)`. The adds
 //! are part of `add_rms_norm`, whose variants decide whether they are fused. What a layer does between its projections
-//! is one composite op (`delta_net`, `attention`, `moe_ffn`); a profile opens it up as far as it likes.
+//! is one composite op (`delta_net`, `attention_block`, `moe_ffn`); a profile opens it up as far as it likes.
 
 mod attention;
 mod delta;

@@ -104,7 +104,7 @@ fn scale(params: &Params) -> f32 {
 }
 
 /// How many of a cache's cells a position sees.
-fn seen(pos: i32, cells: usize) -> usize {
+pub(super) fn seen(pos: i32, cells: usize) -> usize {
     usize::try_from(i64::from(pos) + 1).map_or(0, |n| n.min(cells))
 }
 

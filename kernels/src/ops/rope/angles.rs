@@ -4,13 +4,13 @@
 ///
 /// Frequency and angle are rounded to f32 where the published model's code rounds them. At position 262143 the last bit
 /// of the frequency is worth 0.016 rad, so an angle that is exact would be another model than the one that was trained.
-pub(super) fn frequency(i: usize, n_rot: usize, base: f32) -> f32 {
+pub(in crate::ops) fn frequency(i: usize, n_rot: usize, base: f32) -> f32 {
     let exponent = (2 * i) as f32 / n_rot as f32;
     1.0 / f64::from(base).powf(f64::from(exponent)) as f32
 }
 
 /// Cosine and sine of a pair's angle at a position.
-pub(super) fn turn(pos: i32, frequency: f32) -> (f32, f32) {
+pub(in crate::ops) fn turn(pos: i32, frequency: f32) -> (f32, f32) {
     let (sin, cos) = (pos as f32 * frequency).sin_cos();
     (cos, sin)
 }

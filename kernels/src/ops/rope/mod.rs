@@ -1,7 +1,7 @@
 //! `rope`: rotary position embedding, NEOX pairs. Dimensions `i` and `i + n_rot/2` turn together by
 //! `pos · base^(-2i/n_rot)`; dimensions from `n_rot` on pass.
 
-mod angles;
+pub(super) mod angles;
 mod cuda;
 mod reference;
 mod serial;

@@ -81,7 +81,7 @@ impl OpDef for SetRows {
 }
 
 /// The cell of a position, if the cache has it.
-fn cell(pos: i32, cells: usize) -> Option<usize> {
+pub(super) fn cell(pos: i32, cells: usize) -> Option<usize> {
     usize::try_from(pos).ok().filter(|&p| p < cells)
 }
 
