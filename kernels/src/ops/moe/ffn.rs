@@ -1,7 +1,7 @@
-//! `moe_ffn`: the routed experts' weighted sum and, times `sigmoid(w_shexp_gate . x)`, the shared expert. All variants are
-//! graphs: the history's of single ops, and that of the fused halves.
+//! `moe_ffn`: the routed experts' weighted sum and, times `sigmoid(w_shexp_gate . x)`, the shared expert: as
+//! graphs, the history's of single ops and that of the fused halves, and on a GPU in two launches.
 
-use super::{check_experts, check_ids, expert_bytes, id_of};
+use super::{check_experts, check_ids, expert_bytes, id_of, two_launches};
 use crate::graph::{GraphBuilder, ValueId};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
@@ -24,7 +24,7 @@ static FUSED: Graph = Graph {
 static SEPARATE: Graph =
     Graph { spec: spec("separate", "mul_mat_id, silu, mul and an add for each expert of a token"), lower: separate };
 static REFERENCE: Reference = Reference::new(Op::MoeFfn, &MoeFfn);
-static VARIANTS: &[&dyn Variant] = &[&FUSED, &SEPARATE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&two_launches::TWO_LAUNCHES, &FUSED, &SEPARATE, &REFERENCE];
 
 const fn spec(name: &'static str, summary: &'static str) -> Spec {
     // Two int8 products one after the other.
@@ -123,6 +123,8 @@ impl OpDef for MoeFfn {
             case(DType::F32, DType::F32, [40, 24, 6], [3, 5]),
             case(DType::Q8_0, DType::F16, [64, 32, 4], [1, 7]),
             case(DType::Q4_K, DType::Q6_K, [256, 256, 4], [2, 1]),
+            case(DType::IQ4_XS, DType::IQ4_XS, [512, 256, 12], [10, 1]),
+            case(DType::Q5_1, DType::Q8_0, [96, 160, 5], [3, 2]),
         ]
     }
 

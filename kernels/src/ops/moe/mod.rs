@@ -7,6 +7,7 @@ mod ffn;
 mod grouped;
 mod staged;
 mod topk;
+mod two_launches;
 mod up_gate;
 
 pub use down::MoeDown;

@@ -11,6 +11,16 @@ pub(in crate::ops) const BLOCKS: &str = include_str!("blocks.cuh");
 /// Source: a column in shared memory for rows that are read once.
 pub(in crate::ops) const STAGED: &str = include_str!("staged.cuh");
 
+/// Source: rows that are on their way while the column is made. Wants [`crate::cuda::TENSOR`], [`BLOCKS`] and [`STAGED`].
+pub(in crate::ops) const STREAMED: &str = include_str!("streamed.cuh");
+
+/// Bytes that rows of such a weight can be copied by, 0 if by none. Weights start at multiples of 16.
+pub(in crate::ops) fn grain(w: &Layout) -> usize {
+    let row = w.ne[0] / w.dtype.block_len() * w.dtype.block_bytes();
+    let fits = |bytes: &usize| [row, w.nb[1], w.nb[2]].iter().all(|n| n.is_multiple_of(*bytes));
+    [16, 8, 4].into_iter().find(fits).unwrap_or(0)
+}
+
 /// Warps of a thread block that shares a column.
 pub(in crate::ops) const STAGED_WARPS: Tunable =
     Tunable { name: "warps", doc: "warps a thread block", default: 4, values: &[2, 4, 8] };
