@@ -182,19 +182,20 @@ fn a_swap_between_two_tokens_is_checked_on_live_inputs_and_keeps_the_state() {
     e.restore(&before).unwrap();
     let batch = Batch { tokens: &[5], slot: 0, n_seqs: 1, logits: Logits::Last };
     let plan = e.plan_info(Phase::Decode).unwrap();
-    let name = plan.nodes.iter().find(|n| n.op == Op::GatedDeltaNet).unwrap().name.clone();
+    let name = plan.nodes.iter().find(|n| n.op == Op::DeltaNet).unwrap().name.clone();
     let taps = e.eval_tapped(batch, &[name]).unwrap();
     e.restore(&before).unwrap();
-    let variant = deltascope_kernels::ops::variant(Op::GatedDeltaNet, Backend::Cuda, "registers").unwrap();
-    let mut tunables = Tunables::defaults(variant.spec().tunables);
-    tunables.set(variant.spec().tunables, "parts", 2).unwrap();
-    let stack = e.stack().clone();
+    // From one launch to a launch for each part, one of them another than the default.
+    let variant = deltascope_kernels::ops::variant(Op::DeltaNet, Backend::Cuda, "lowered").unwrap();
+    let mut inner = Choice::new(Rule::new("gated_delta_net"), "registers");
+    inner.tunables = [("parts".to_owned(), 2.into())].into();
+    for mut choice in [inner, Choice::new(Rule::new("delta_net"), "lowered")] {
+        choice.rule.backend = deltascope_profiles::Backend::Cuda(None);
+        e.stack_mut().session_mut().choices.push(choice);
+    }
+    let (tunables, stack) = (Tunables::defaults(variant.spec().tunables), e.stack().clone());
     let checked = e.check_variant(&taps[0], variant, &tunables, &stack, Phase::Decode).unwrap();
     assert!(checked.passed(), "{checked:?}");
-    let mut choice = Choice::new(Rule::new("gated_delta_net"), "registers");
-    choice.rule.backend = deltascope_profiles::Backend::Cuda(None);
-    choice.tunables = [("parts".to_owned(), 2.into())].into();
-    e.stack_mut().session_mut().choices.push(choice);
     let new = e.decode(0, 5).unwrap().to_vec();
     let info = e.plan_info(Phase::Decode).unwrap();
     let node = info.nodes.iter().find(|n| n.op == Op::GatedDeltaNet).unwrap();

@@ -174,7 +174,9 @@ fn lowerings_pass_their_suites_on_cuda() {
         return;
     }
     let mut failures = Vec::new();
-    for (op, name) in [(Op::DeltaNet, "lowered"), (Op::MoeFfn, "fused"), (Op::RmsNorm, "separate")] {
+    for (op, name) in
+        [(Op::AttentionBlock, "separate"), (Op::DeltaNet, "lowered"), (Op::MoeFfn, "fused"), (Op::RmsNorm, "separate")]
+    {
         let v = ops::variant(op, Backend::Cuda, name).unwrap();
         let report = suite_on(Backend::Cuda, v, &[1, 1], 7);
         println!("{op} {name}: {} runs, worst {:e}", report.runs, report.worst.relative);
