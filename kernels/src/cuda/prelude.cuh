@@ -105,6 +105,26 @@ template <int WIDTH = 32> DEVICE float warp_sum(float v) {
     return v;
 }
 
+// Sums N values over OVER neighbouring lanes, halving what a lane has left at each step: N shuffles, not N times as many as
+// one sum takes. Of more values than lanes, lane l is left with the N / OVER sums from number l N / OVER on; of fewer,
+// with number l N / OVER.
+template <int N, int OVER = 32> DEVICE void lane_sums(float* v) {
+    if constexpr (OVER > 1) {
+        constexpr int left = N > 1 ? N / 2 : 1, d = OVER / 2;
+        if constexpr (N == 1) {
+            v[0] += __shfl_xor_sync(FULL, v[0], d);
+        } else {
+            bool upper = threadIdx.x & d;
+#pragma unroll
+            for (int i = 0; i < left; ++i) {
+                float keep = upper ? v[i + left] : v[i], give = upper ? v[i] : v[i + left];
+                v[i] = keep + __shfl_xor_sync(FULL, give, d);
+            }
+        }
+        lane_sums<left, d>(v);
+    }
+}
+
 // Sums over a block of whole warps; every thread gets the sum. `shared` has 32 floats; it may be used again after the
 // next barrier.
 DEVICE float block_sum(float v, float* shared) {

@@ -94,24 +94,6 @@ template <int TYPE, int N> DEVICE void load(const u8* row, i64 nb0, bool packed,
     for (int j = 0; j < N; ++j) v[j] = at + j < HEAD ? element<TYPE>(row + (at + j) * nb0) : 0.0f;
 }
 
-// Sums N values over the lanes, halving what a lane has left at each step: lane l gets the sum of number l / (32 / N).
-template <int N> DEVICE float warp_sums(float* v) {
-    int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int n = N / 2, d = 16; d > 0; n /= 2, d /= 2) {
-        if (n == 0) {
-            v[0] += __shfl_xor_sync(FULL, v[0], d);
-        } else {
-#pragma unroll
-            for (int i = 0; i < n; ++i) {
-                float keep = lane & d ? v[i + n] : v[i], give = lane & d ? v[i] : v[i + n];
-                v[i] = keep + __shfl_xor_sync(FULL, give, d);
-            }
-        }
-    }
-    return v[0];
-}
-
 DEVICE float warp_max(float v) {
 #pragma unroll
     for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(FULL, v, d));
@@ -226,9 +208,9 @@ KERNEL __launch_bounds__(THREADS)
                     logits[c * HEADS + g] = dot;
                 }
             }
-            float logit = warp_sums<CELLS * HEADS>(logits);
+            lane_sums<CELLS * HEADS>(logits);
             int number = lane / (32 / (CELLS * HEADS)), c = base + number / HEADS, g = number % HEADS;
-            if (lane % (32 / (CELLS * HEADS)) == 0 && c < count && g < GROUP) stage.of.weights[c][g] = logit;
+            if (lane % (32 / (CELLS * HEADS)) == 0 && c < count && g < GROUP) stage.of.weights[c][g] = logits[0];
         }
     }
     __syncthreads();
