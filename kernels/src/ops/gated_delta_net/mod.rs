@@ -28,6 +28,7 @@ mod panels;
 mod reference;
 pub(super) mod sweep;
 pub(super) mod token;
+mod tokens;
 
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Instance, Reason};
@@ -38,6 +39,7 @@ pub struct GatedDeltaNet;
 
 static REFERENCE: Reference = Reference::new(Op::GatedDeltaNet, &GatedDeltaNet);
 static VARIANTS: &[&dyn Variant] = &[
+    &tokens::TOKENS,
     &columns::COLUMN_LANES,
     &cuda::REGISTERS,
     &fused_inplace::FUSED_INPLACE,
