@@ -173,7 +173,67 @@ fn delta(name: &'static str, t: usize, copies: usize) -> Shape {
         (f([hv, t, 1, 1]), Fill::Uniform(0.0, 1.0)),
         (f([d, d, hv, 1]), Fill::Normal(1.0)),
     ];
-    Shape { name, op: Op::GatedDeltaNet, params: Params::DeltaNet { scale: 0.088 }, inputs, copies, sets: 1 }
+    Shape { name, op: Op::GatedDeltaNet, params: Params::DeltaNet { scale: 0.088 }, inputs, copies, sets: 2 }
+}
+
+/// A delta-net layer between its projections, for a token; states of more layers than the last level of cache holds.
+fn delta_net() -> Shape {
+    let (d, hk, hv, f) = (128, 16, 32, Layout::f32);
+    let channels = 2 * hk * d + hv * d;
+    let inputs = vec![
+        (f([channels, 1, 1, 1]), Fill::Normal(1.0)),
+        (f([hv * d, 1, 1, 1]), Fill::Normal(1.0)),
+        (f([2 * hv, 1, 1, 1]), Fill::Normal(1.0)),
+        (f([channels, 3, 1, 1]), Fill::Normal(1.0)),
+        (f([d, d, hv, 1]), Fill::Normal(1.0)),
+        (f([4, channels, 1, 1]), Fill::Normal(1.0)),
+        (f([hv, 1, 1, 1]), Fill::Normal(1.0)),
+        (f([hv, 1, 1, 1]), Fill::Uniform(-4.0, 0.0)),
+        (f([d, 1, 1, 1]), Fill::Normal(1.0)),
+    ];
+    let params = Params::DeltaBlock { n_k_heads: hk, head_dim: d, eps: 1e-6 };
+    Shape { name: "delta_net", op: Op::DeltaNet, params, inputs, copies: 72, sets: 36 }
+}
+
+/// An attention layer between its projections, for a token that sees all of `n_kv` cells, or only its own.
+fn attention_block(name: &'static str, n_kv: usize, first: bool) -> Shape {
+    let (d, h, kv, f) = (256, 16, 2, Layout::f32);
+    let cache = (Layout::contiguous(DType::F16, [d, n_kv, kv, 1]), Fill::Normal(1.0));
+    let row = |heads| (f([d, heads, 1, 1]), Fill::Normal(1.0));
+    let pos = (Layout::i32([1, 1, 1, 1]), Fill::Positions(if first { 1 } else { i32::MAX }));
+    let inputs = vec![row(h), row(h), row(kv), row(kv), pos, cache, cache, row(1), row(1)];
+    let params = Params::AttentionBlock { n_rot: 64, base: 1e7, eps: 1e-6, scale: 0.0625, n_kv };
+    Shape { name, op: Op::AttentionBlock, params, inputs, copies: 48, sets: 12 }
+}
+
+#[test]
+#[ignore = "takes a GPU"]
+fn mixers_of_the_80b_model() {
+    let device = match Device::first() {
+        Ok(d) => d,
+        Err(e) => return println!("no GPU: skipped ({e})"),
+    };
+    println!("{:?}", device.info());
+    let columns: &[(&str, &[(&str, i64)])] =
+        &[("fused", &[]), ("fused", &[("columns", 64)]), ("fused", &[("columns", 128)]), ("lowered", &[])];
+    time(device, &delta_net(), columns);
+    let all: &[(&str, &[(&str, i64)])] = &[
+        ("fused", &[("stretch", 16)]),
+        ("fused", &[("stretch", 32)]),
+        ("fused", &[("stretch", 64)]),
+        ("fused", &[("stretch", 128)]),
+        ("separate", &[]),
+    ];
+    time(device, &attention_block("attention, first of 512", 512, true), all);
+    time(device, &attention_block("attention, 32 cells", 32, false), all);
+    time(device, &attention_block("attention, 512 cells", 512, false), all);
+    time(device, &attention_block("attention, 4096 cells", 4096, false), all);
+    time(device, &attention_block("attention, 16384 cells", 16384, false), all);
+    let rule: &[(&str, &[(&str, i64)])] =
+        &[("columns", &[]), ("tokens", &[("columns", 2)]), ("tokens", &[("columns", 4)])];
+    for (t, name) in [(512, "delta rule, T=512"), (2048, "delta rule, T=2048")] {
+        time(device, &delta(name, t, 2), rule);
+    }
 }
 
 #[test]
@@ -202,7 +262,7 @@ fn shapes_of_the_80b_model() {
         let columns: Vec<Vec<(&str, i64)>> =
             [1, 2, 4, 8].iter().flat_map(|&c| [1, 2, 4].map(|w| vec![("columns", c), ("warps", w)])).collect();
         let mut all: Vec<(&str, &[(&str, i64)])> = columns.iter().map(|c| ("columns", c.as_slice())).collect();
-        all.push(("registers", &[]));
+        all.extend([("registers", &[][..]), ("tokens", &[("columns", 2)]), ("tokens", &[("columns", 4)])]);
         time(device, &delta("gated_delta_net", t, 2), &all);
     }
     println!("-- prefill as decode's kernels do it, T=512");
