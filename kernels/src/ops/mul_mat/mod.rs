@@ -3,6 +3,7 @@
 
 mod cuda;
 mod dense;
+mod gemv;
 mod reference;
 mod staged;
 mod tensor;
@@ -22,8 +23,18 @@ static GEMM_ROWS8: Dense<GemmRows8> = Dense::new();
 static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
 static DEQUANT: Dense<Dequant> = Dense::new();
-static VARIANTS: &[&dyn Variant] =
-    &[&tensor::TENSOR, &staged::ONE_COLUMN, &cuda::DP4A, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[
+    &tensor::TENSOR,
+    &gemv::STRIPED,
+    &staged::ONE_COLUMN,
+    &cuda::DP4A,
+    &ROWS8,
+    &GEMM_ROWS8,
+    &GEMM,
+    &DOT,
+    &DEQUANT,
+    &REFERENCE,
+];
 
 impl OpDef for MulMat {
     fn op(&self) -> Op {

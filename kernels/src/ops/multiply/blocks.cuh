@@ -64,6 +64,17 @@ DEVICE u32 fifth(u32 bits) {
     return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
 }
 
+// Chunk c of an IQ4_XS block: `head` holds its scales, front and back the nibbles.
+DEVICE void unpack_iq4(uint2 head, uint2 front, uint2 back, int c, Chunk& w) {
+    u32 code = (head.y >> (4 * c) & 15) | (head.x >> (16 + 2 * c) & 3) << 4;
+    levels(front.x, w.q[0], w.q[4]);
+    levels(front.y, w.q[1], w.q[5]);
+    levels(back.x, w.q[2], w.q[6]);
+    levels(back.y, w.q[3], w.q[7]);
+    w.scale[0] = w.scale[1] = half_to_float((u16)head.x) * (float)((int)code - 32);
+    w.min[0] = w.min[1] = 0.0f;
+}
+
 // Chunk c of a block.
 template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
     constexpr bool A = Block<TYPE>::BYTES % 4 == 0;
@@ -94,15 +105,7 @@ template <int TYPE> DEVICE void decode(const u8* b, int c, Chunk& w) {
         w.min[0] = w.min[1] = MINS ? -half_at(b + 2) : 0.0f;
     } else if constexpr (TYPE == IQ4_XS) {
         // Rows of these blocks start at multiples of eight.
-        uint2 head = *(const uint2*)b;
-        u32 code = (head.y >> (4 * c) & 15) | (head.x >> (16 + 2 * c) & 3) << 4;
-        uint2 front = *(const uint2*)(b + 8 + 16 * c), back = *(const uint2*)(b + 16 + 16 * c);
-        levels(front.x, w.q[0], w.q[4]);
-        levels(front.y, w.q[1], w.q[5]);
-        levels(back.x, w.q[2], w.q[6]);
-        levels(back.y, w.q[3], w.q[7]);
-        w.scale[0] = w.scale[1] = half_to_float((u16)head.x) * (float)((int)code - 32);
-        w.min[0] = w.min[1] = 0.0f;
+        unpack_iq4(*(const uint2*)b, *(const uint2*)(b + 8 + 16 * c), *(const uint2*)(b + 16 + 16 * c), c, w);
     } else if constexpr (TYPE == Q4_K || TYPE == Q5_K) {
         const u8* s = b + 4;
         int scale = c < 4 ? s[c] & 63 : (s[c + 4] & 15) | (s[c - 4] >> 6) << 4;

@@ -57,3 +57,31 @@ pub(in crate::ops) fn lanes(w: &Layout) -> usize {
 pub(in crate::ops) fn type_macro(name: &'static str, dtype: DType) -> Macro {
     (name, dtype.name().to_owned())
 }
+
+/// Source: a row of F32 that a block sums, norms and quantises for itself. Comes after [`STAGED`].
+pub(in crate::ops) const COLUMN: &str = concat!(include_str!("../quantize/codes.cuh"), include_str!("column.cuh"));
+
+/// Source: stripes of rows times such a column. Comes after [`COLUMN`].
+pub(in crate::ops) const GEMV: &str = include_str!("gemv.cuh");
+
+/// What products of stripes leave to a profile.
+pub(in crate::ops) const STRIPES: &[Tunable] = &[
+    Tunable { name: "warps", doc: "warps a thread block", default: 8, values: &[4, 8, 16] },
+    Tunable { name: "rows", doc: "rows that a warp takes at a time", default: 2, values: &[1, 2, 4] },
+    Tunable { name: "blocks", doc: "thread blocks at most", default: 264, values: &[66, 132, 264, 528, 1056] },
+];
+
+/// Whether rows can be taken in pieces by `gemv.cuh`.
+pub(in crate::ops) fn in_stripes(w: &Layout) -> Result<(), Reason> {
+    let (k, size) = (w.ne[0], w.dtype.block_bytes());
+    Reason::unless((1..=8192).contains(&k), || format!("columns of {k} elements"))?;
+    // Rows without gaps start at multiples of 16 bytes, as they are read.
+    let whole = w.dtype.is_quantised() || k.is_multiple_of(32) && w.nb[..2] == [size, k * size];
+    Reason::unless(whole, || format!("rows of {w:?} are apart or not in whole pieces"))
+}
+
+/// Lanes that share a row of a stripe.
+pub(in crate::ops) fn stripe_lanes(w: &Layout) -> usize {
+    let pieces = if w.dtype.is_quantised() { w.ne[0] / 32 } else { w.ne[0] * w.dtype.block_bytes() / 16 };
+    pieces.next_power_of_two().clamp(4, 32)
+}

@@ -4,6 +4,9 @@ use crate::Op;
 use crate::cuda::{Arg, CudaVariant, Launch, as_is, no_scratch};
 use crate::variant::{Backend, Spec, Tunable};
 
+/// Source: scales and codes of activations.
+pub(in crate::ops) const CODES: &str = include_str!("codes.cuh");
+
 const WARPS: Tunable =
     Tunable { name: "warps", doc: "blocks of the result a thread block", default: 4, values: &[1, 2, 4, 8] };
 
@@ -18,7 +21,7 @@ pub(super) static WARP_BLOCK: CudaVariant = CudaVariant {
         tunables: &[WARPS],
         tolerance: 0.0,
     },
-    sources: &[include_str!("cuda.cu")],
+    sources: &[CODES, include_str!("cuda.cu")],
     supports: |_| Ok(()),
     form: as_is,
     macros: |inst, _| vec![("LENGTH", inst.outputs[0].dtype.block_len().to_string())],

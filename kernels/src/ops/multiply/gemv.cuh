@@ -1,0 +1,208 @@
+// Rows of weights times one column in shared memory, at the memory's speed. A warp has a range of neighbouring rows and
+// takes STEP of them at a time; what it takes next is on its way to
+// registers while it computes, and the whole range on its way to the second level of cache before the column is there.
+
+// How weights of TYPE are read and met: piece by piece, a lane a piece.
+template <int TYPE, int CHUNKS> struct Blocks {
+    using Vector = Column<TYPE, CHUNKS>;
+    using Part = Activations;
+    static constexpr int COUNT = CHUNKS;
+
+    // A piece on its way to registers; for most types that only says where it is.
+    struct Raw {
+        const u8* row;
+    };
+
+    static DEVICE void load(const u8* row, int, Raw& raw) {
+        raw.row = row;
+    }
+
+    template <class Row> static DEVICE void put(const Row& x, Vector& v) {
+        x.put(v);
+    }
+
+    static DEVICE void part(const Vector& v, int c, Part& x) {
+        v.get(c, x);
+    }
+
+    static DEVICE float times(const Raw& raw, int c, const Part& x) {
+        Chunk w;
+        decode_at<TYPE>(raw.row, c, w);
+        return dot(w, x);
+    }
+};
+
+template <int CHUNKS> struct Blocks4 : Blocks<IQ4_XS, CHUNKS> {
+    struct Raw {
+        uint2 head, lo, hi;
+    };
+
+    static DEVICE void load(const u8* row, int c, Raw& raw) {
+        const u8* b = row + c / 8 * Block<IQ4_XS>::BYTES;
+        raw.head = *(const uint2*)b;
+        raw.lo = *(const uint2*)(b + 8 + c % 8 * 16);
+        raw.hi = *(const uint2*)(b + 16 + c % 8 * 16);
+    }
+
+    static DEVICE float times(const Raw& raw, int c, const Activations& x) {
+        Chunk w;
+        unpack_iq4(raw.head, raw.lo, raw.hi, c % 8, w);
+        return dot(w, x);
+    }
+};
+
+// Plain types: a piece is 16 bytes.
+template <int TYPE, int CHUNKS> struct Plain {
+    static constexpr int EACH = TYPE == F32 ? 4 : 8, COUNT = CHUNKS * 32 / EACH;
+
+    struct Vector {
+        float x[CHUNKS * 32];
+    };
+
+    struct Part {
+        float x[EACH];
+    };
+
+    using Raw = uint4;
+
+    static DEVICE void load(const u8* row, int c, Raw& raw) {
+        raw = *(const uint4*)(row + c * 16);
+    }
+
+    template <class Row> static DEVICE void put(const Row& x, Vector& v) {
+        x.put(v.x);
+    }
+
+    static DEVICE void part(const Vector& v, int c, Part& x) {
+#pragma unroll
+        for (int i = 0; i < EACH; i += 4) {
+            float4 four = *(const float4*)(v.x + c * EACH + i);
+            x.x[i] = four.x, x.x[i + 1] = four.y, x.x[i + 2] = four.z, x.x[i + 3] = four.w;
+        }
+    }
+
+    static DEVICE float times(const Raw& raw, int, const Part& x) {
+        const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if constexpr (TYPE == F32) {
+                sum = fmaf(__uint_as_float(words[i]), x.x[i], sum);
+            } else {
+                u16 low = (u16)words[i], high = (u16)(words[i] >> 16);
+                sum = fmaf(TYPE == F16 ? half_to_float(low) : bf16_to_float(low), x.x[2 * i], sum);
+                sum = fmaf(TYPE == F16 ? half_to_float(high) : bf16_to_float(high), x.x[2 * i + 1], sum);
+            }
+        }
+        return sum;
+    }
+};
+
+template <int TYPE, int CHUNKS> struct Chosen {
+    using Ways = Blocks<TYPE, CHUNKS>;
+};
+template <int CHUNKS> struct Chosen<IQ4_XS, CHUNKS> {
+    using Ways = Blocks4<CHUNKS>;
+};
+template <int CHUNKS> struct Chosen<F32, CHUNKS> {
+    using Ways = Plain<F32, CHUNKS>;
+};
+template <int CHUNKS> struct Chosen<F16, CHUNKS> {
+    using Ways = Plain<F16, CHUNKS>;
+};
+template <int CHUNKS> struct Chosen<BF16, CHUNKS> {
+    using Ways = Plain<BF16, CHUNKS>;
+};
+template <int TYPE, int CHUNKS> using WaysOf = typename Chosen<TYPE, CHUNKS>::Ways;
+
+// A warp's rows of a matrix: a stripe of neighbouring ones.
+struct Stripe {
+    const u8* first;
+    i64 nb;
+    int rows;
+
+    // Stripe number `warp` of `warps`, in whole steps of `step` rows.
+    DEVICE Stripe(const u8* w, i64 nb, int count, int warp, int warps, int step, int& begin) : nb(nb) {
+        int steps = (count + step - 1) / step;
+        begin = (int)((i64)steps * warp / warps) * step;
+        int end = min((int)((i64)steps * (warp + 1) / warps) * step, count);
+        first = w + begin * nb;
+        rows = end - begin;
+    }
+
+    // Asks for all of it.
+    DEVICE void prefetch_all(int lane) const {
+        u64 from = (u64)first / 16 * 16;
+        i64 bytes = ((u64)first + rows * nb - from) / 16 * 16;
+        if (bytes <= 0) return;
+#if __CUDA_ARCH__ >= 900
+        if (lane == 0) {
+            asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" : : "l"(from), "r"((u32)bytes) : "memory");
+        }
+#else
+        for (i64 at = lane * 128; at < bytes; at += 32 * 128) prefetch((const u8*)from + at);
+#endif
+    }
+};
+
+// The products of a stripe's rows: pieces on their way, and what comes of them. SPAN lanes share a row, and have GROUP rows
+// at a time.
+template <class Ways, int SPAN, int GROUP> struct Gemv {
+    static constexpr int PER = (Ways::COUNT + SPAN - 1) / SPAN;
+    // Pieces of a row at a time: about 24 registers' worth in each of two buffers.
+    static constexpr int FIT = (int)(24 * 4 / (sizeof(typename Ways::Raw) * GROUP));
+    static constexpr int DEPTH = FIT < 1 ? 1 : FIT < PER ? FIT : PER;
+    static constexpr int TURNS = (PER + DEPTH - 1) / DEPTH, ACROSS = 32 / SPAN, STEP = ACROSS * GROUP;
+
+    typename Ways::Raw raw[GROUP][DEPTH];
+
+    static DEVICE int piece(int turn, int d) {
+        return (turn * DEPTH + d) * SPAN + (int)threadIdx.x % SPAN;
+    }
+
+    static DEVICE bool has(int p) {
+        return Ways::COUNT % (SPAN * DEPTH) == 0 || p < Ways::COUNT;
+    }
+
+    // Turn `turn` of the group of rows from `row` on.
+    DEVICE void load(const Stripe& s, int row, int turn) {
+#pragma unroll
+        for (int r = 0; r < GROUP; ++r) {
+            int mine = min(row + r * ACROSS + (int)threadIdx.x % 32 / SPAN, s.rows - 1);
+#pragma unroll
+            for (int d = 0; d < DEPTH; ++d) {
+                int p = piece(turn, d);
+                if (has(p)) Ways::load(s.first + mine * s.nb, p, raw[r][d]);
+            }
+        }
+    }
+
+    // After `load(s, 0, 0)`: calls `store(row, product)` for each row of the stripe, in one lane.
+    template <class Store> DEVICE void run(const Stripe& s, const typename Ways::Vector& x, Store store) {
+        for (int row = 0; row < s.rows; row += STEP) {
+            float sum[GROUP] = {};
+#pragma unroll
+            for (int turn = 0; turn < TURNS; ++turn) {
+                Gemv next;
+                if (turn + 1 < TURNS) next.load(s, row, turn + 1);
+                else if (row + STEP < s.rows) next.load(s, row + STEP, 0);
+#pragma unroll
+                for (int d = 0; d < DEPTH; ++d) {
+                    int p = piece(turn, d);
+                    if (!has(p)) continue;
+                    typename Ways::Part part;
+                    Ways::part(x, p, part);
+#pragma unroll
+                    for (int r = 0; r < GROUP; ++r) sum[r] += Ways::times(raw[r][d], p, part);
+                }
+                *this = next;
+            }
+#pragma unroll
+            for (int r = 0; r < GROUP; ++r) {
+                float total = warp_sum<SPAN>(sum[r]);
+                int mine = row + r * ACROSS + (int)threadIdx.x % 32 / SPAN;
+                if (threadIdx.x % SPAN == 0 && mine < s.rows) store(mine, total);
+            }
+        }
+    }
+};
