@@ -83,6 +83,8 @@ ops! {
     Quantize = "quantize",
     /// `W x`.
     MulMat = "mul_mat",
+    /// `W rms_norm(x + delta)` for several W.
+    NormMulMat = "norm_mul_mat",
     /// `W[id] x`.
     MulMatId = "mul_mat_id",
     /// Causal convolution over a state, optionally silu.

@@ -25,6 +25,13 @@ pub enum Params {
         /// ε.
         eps: f32,
     },
+    /// `norm_mul_mat`.
+    NormMulMat {
+        /// ε of the norm.
+        eps: f32,
+        /// The last input is added to the first, and the sum is the first output.
+        residual: bool,
+    },
     /// `rope` (NEOX pairs `(i, i + n_rot/2)`).
     Rope {
         /// Dimensions that turn; the rest pass.

@@ -43,6 +43,7 @@ static DEFS: &[&dyn OpDef] = &[
     &moe::MoeUpGate,
     &mul_mat::MulMat,
     &mul_mat_id::MulMatId,
+    &norm_mul_mat::NormMulMat,
     &norms::AddRmsNorm,
     &norms::GatedNorm,
     &norms::L2Norm,
@@ -108,6 +109,7 @@ pub mod get_rows;
 pub mod moe;
 pub mod mul_mat;
 pub mod mul_mat_id;
+pub mod norm_mul_mat;
 pub mod norms;
 pub mod quantize;
 pub mod ranking;

@@ -1,21 +1,32 @@
 //! A gated attention layer: q with its gate, k, v; norms and rope; the cache; attention; the gate; projection back.
 
-use super::Ctx;
+use super::{Ctx, Trunk};
+use crate::gguf::TensorInfo;
 use crate::weights::{AttentionInput, AttentionWeights};
 use deltascope_kernels::{Op, Params, ValueId};
 
-/// h `[n_embd, n]` → `[n_embd, n]`.
-pub(super) fn mixer(ctx: &mut Ctx<'_, '_>, prefix: &str, layer: usize, w: &AttentionWeights, h: ValueId) -> ValueId {
+/// Trunk `[n_embd, n]` and the weight of its norm → the trunk's sum and the layer's branch, both `[n_embd, n]`.
+pub(super) fn mixer(
+    ctx: &mut Ctx<'_, '_>,
+    prefix: &str,
+    layer: usize,
+    w: &AttentionWeights,
+    (norm, trunk): (&TensorInfo, Trunk),
+) -> (ValueId, ValueId) {
     let a = ctx.c.attention.clone();
     let (t, s) = (ctx.shape.n_tokens, ctx.shape.n_seqs);
     let (q_rows, k_rows, v_rows) =
         (2 * a.n_head * a.head_dim_k, a.n_head_kv * a.head_dim_k, a.n_head_kv * a.head_dim_v);
-    let [qg, k, v] = match &w.qkv {
-        AttentionInput::Separate { q, k, v } => [("attn_q", q), ("attn_k", k), ("attn_v", v)]
-            .map(|(name, w)| ctx.mul_mat(&format!("{prefix}.{name}"), w, h)),
-        AttentionInput::Fused(w) => {
-            let all = ctx.mul_mat(&format!("{prefix}.attn_qkv"), w, h);
-            [(0, q_rows), (q_rows, k_rows), (q_rows + k_rows, v_rows)].map(|(from, n)| ctx.b.slice(all, 0, from, n))
+    let weights = match &w.qkv {
+        AttentionInput::Separate { q, k, v } => vec![q, k, v],
+        AttentionInput::Fused(all) => vec![all],
+    };
+    let (x, products) = ctx.norm_mul_mat(&format!("{prefix}.attn_in"), norm, trunk, &weights);
+    let (qg, k, v) = match products[..] {
+        [q, k, v] => (q, k, v),
+        _ => {
+            let mut part = |from, n| ctx.b.slice(products[0], 0, from, n);
+            (part(0, q_rows), part(q_rows, k_rows), part(q_rows + k_rows, v_rows))
         }
     };
     // [rows, t * s] → [head, heads, t, s]
@@ -41,5 +52,5 @@ pub(super) fn mixer(ctx: &mut Ctx<'_, '_>, prefix: &str, layer: usize, w: &Atten
     let inputs = [q, gate, k, v, ctx.positions, k_cache, v_cache, q_norm, k_norm];
     let attended = ctx.b.one(&format!("{prefix}.attn"), Op::AttentionBlock, params, &inputs);
     let o = ctx.b.reshape(attended, [a.n_head * a.head_dim_v, t * s, 1, 1]);
-    ctx.mul_mat(&format!("{prefix}.attn_output"), &w.output, o)
+    (x, ctx.mul_mat(&format!("{prefix}.attn_output"), &w.output, o))
 }

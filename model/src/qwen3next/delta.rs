@@ -1,33 +1,40 @@
 //! A gated delta-net layer: projections to q, k, v, the gate z and the pair b, a; the delta rule; projection back.
 
-use super::Ctx;
+use super::{Ctx, Trunk};
+use crate::gguf::TensorInfo;
 use crate::weights::{DeltaInput, DeltaWeights};
 use deltascope_kernels::{Layout, Op, Params, ValueId};
 
-/// h `[n_embd, n]` → `[n_embd, n]`.
-pub(super) fn mixer(ctx: &mut Ctx<'_, '_>, prefix: &str, layer: usize, w: &DeltaWeights, h: ValueId) -> ValueId {
+/// Trunk `[n_embd, n]` and the weight of its norm → the trunk's sum and the layer's branch, both `[n_embd, n]`.
+pub(super) fn mixer(
+    ctx: &mut Ctx<'_, '_>,
+    prefix: &str,
+    layer: usize,
+    w: &DeltaWeights,
+    (norm, trunk): (&TensorInfo, Trunk),
+) -> (ValueId, ValueId) {
     let d = ctx.c.delta.clone();
     let (t, s) = (ctx.shape.n_tokens, ctx.shape.n_seqs);
-    let (qkv, z) = match &w.input {
-        DeltaInput::Split { qkv, gate } => {
-            let q = ctx.mul_mat(&format!("{prefix}.attn_qkv"), qkv, h);
-            let z = ctx.mul_mat(&format!("{prefix}.attn_gate"), gate, h);
-            (ctx.b.reshape(q, [d.conv_width(), t, s, 1]), ctx.b.reshape(z, [d.value_width(), t, s, 1]))
-        }
-        DeltaInput::Legacy(w) => {
-            let mixed = ctx.mul_mat(&format!("{prefix}.ssm_in"), w, h);
-            regroup(ctx, prefix, mixed)
-        }
+    let weights = match &w.input {
+        DeltaInput::Split { qkv, gate } => vec![qkv, gate, &w.ba],
+        DeltaInput::Legacy(mixed) => vec![mixed, &w.ba],
     };
-    let ba = ctx.mul_mat(&format!("{prefix}.ssm_ba"), &w.ba, h);
-    let ba = ctx.b.reshape(ba, [2 * d.n_head_v, t, s, 1]);
+    let (x, products) = ctx.norm_mul_mat(&format!("{prefix}.attn_in"), norm, trunk, &weights);
+    let (qkv, z) = match &w.input {
+        DeltaInput::Split { .. } => {
+            let (qkv, z) = (products[0], products[1]);
+            (ctx.b.reshape(qkv, [d.conv_width(), t, s, 1]), ctx.b.reshape(z, [d.value_width(), t, s, 1]))
+        }
+        DeltaInput::Legacy(_) => regroup(ctx, prefix, products[0]),
+    };
+    let ba = ctx.b.reshape(products[products.len() - 1], [2 * d.n_head_v, t, s, 1]);
     let (conv_state, state) = ctx.states(layer);
     let weights = [&w.conv1d, &w.dt_bias, &w.a, &w.norm].map(|t| ctx.weight(t));
     let params = Params::DeltaBlock { n_k_heads: d.n_head_k, head_dim: d.head_dim, eps: ctx.c.norm_eps };
     let inputs = [qkv, z, ba, conv_state, state, weights[0], weights[1], weights[2], weights[3]];
     let o = ctx.b.one(&format!("{prefix}.delta_net"), Op::DeltaNet, params, &inputs);
     let o = ctx.b.reshape(o, [d.value_width(), t * s, 1, 1]);
-    ctx.mul_mat(&format!("{prefix}.ssm_out"), &w.output, o)
+    (x, ctx.mul_mat(&format!("{prefix}.ssm_out"), &w.output, o))
 }
 
 /// The older files' rows, `[q, k, v.., z..]` for each key head, into q|k|v and z.

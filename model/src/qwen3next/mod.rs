@@ -1,8 +1,9 @@
 //! Qwen3-Next as a graph of ops over strided views, written once for every phase, batch and profile.
 //!
 //! Trunk: `x = embd[ids]`; for each layer `x += mixer(norm(x))`, `x += ffn(norm(x))`; then `output * norm(x)`. The adds
-//! are part of `add_rms_norm`, whose variants decide whether they are fused. What a layer does between its projections
-//! is one composite op (`delta_net`, `attention_block`, `moe_ffn`); a profile opens it up as far as it likes.
+//! are part of the op that norms the sum (`add_rms_norm`, or `norm_mul_mat` with the projections behind it), whose variants
+//! decide what is fused. What a layer does between its projections is one composite op (`delta_net`, `attention_block`,
+//! `moe_ffn`); a profile opens it up as far as it likes.
 
 mod attention;
 mod delta;
@@ -87,6 +88,13 @@ pub fn state_layouts(c: &Config, shape: &StateShape, layer: usize) -> (Layout, L
 /// Numbers of weights by tensor name.
 pub type WeightIds = HashMap<String, u32>;
 
+/// The residual stream, with the branch that is still to be added to it.
+#[derive(Clone, Copy)]
+struct Trunk {
+    x: ValueId,
+    delta: Option<ValueId>,
+}
+
 /// What the parts of the model build with.
 struct Ctx<'a, 'g> {
     b: GraphBuilder<'g>,
@@ -111,6 +119,31 @@ impl Ctx<'_, '_> {
     fn mul_mat(&mut self, name: &str, w: &TensorInfo, x: ValueId) -> ValueId {
         let w = self.weight(w);
         self.b.one(name, Op::MulMat, Params::None, &[w, x])
+    }
+
+    /// `W rms_norm(x + delta)` for each W: the sum, or x where there is no delta, and the products.
+    fn norm_mul_mat(
+        &mut self,
+        name: &str,
+        norm: &TensorInfo,
+        trunk: Trunk,
+        w: &[&TensorInfo],
+    ) -> (ValueId, Vec<ValueId>) {
+        let inputs = self.norm_inputs(norm, trunk, w);
+        let mut outputs = self.b.node(name, Op::NormMulMat, self.norm_params(trunk), &inputs);
+        let x = if trunk.delta.is_some() { outputs.remove(0) } else { trunk.x };
+        (x, outputs)
+    }
+
+    fn norm_inputs(&mut self, norm: &TensorInfo, trunk: Trunk, w: &[&TensorInfo]) -> Vec<ValueId> {
+        let mut inputs = vec![trunk.x, self.weight(norm)];
+        inputs.extend(w.iter().map(|w| self.weight(w)));
+        inputs.extend(trunk.delta);
+        inputs
+    }
+
+    fn norm_params(&self, trunk: Trunk) -> Params {
+        Params::NormMulMat { eps: self.c.norm_eps, residual: trunk.delta.is_some() }
     }
 
     fn norm(&self) -> Params {
@@ -148,39 +181,28 @@ pub fn build(c: &Config, w: &Weights, ids: &WeightIds, state: StateShape, shape:
     let positions = b.bind(StorageKind::Input(io::POSITIONS), Layout::i32([shape.n_tokens, shape.n_seqs, 1, 1]));
     let mut ctx = Ctx { b, c, ids, shape, state, positions, bound: HashMap::new() };
     let table = ctx.weight(&w.token_embd);
-    let mut x = ctx.b.one("token_embd", Op::GetRows, Params::None, &[table, tokens]);
-    let first_norm = ctx.weight(&w.layers[0].attn_norm);
-    let norm = ctx.norm();
-    let mut h = ctx.b.one("blk.0.attn_norm", Op::RmsNorm, norm, &[x, first_norm]);
+    let x = ctx.b.one("token_embd", Op::GetRows, Params::None, &[table, tokens]);
+    let mut trunk = Trunk { x, delta: None };
     for (i, layer) in w.layers.iter().enumerate() {
         let prefix = format!("blk.{i}");
-        let last = i + 1 == w.layers.len();
-        let mut mixed = match &layer.mixer {
-            MixerWeights::Delta(d) => delta::mixer(&mut ctx, &prefix, i, d, h),
-            MixerWeights::Attention(a) => attention::mixer(&mut ctx, &prefix, i, a, h),
+        let (mut x, mut mixed) = match &layer.mixer {
+            MixerWeights::Delta(d) => delta::mixer(&mut ctx, &prefix, i, d, (&layer.attn_norm, trunk)),
+            MixerWeights::Attention(a) => attention::mixer(&mut ctx, &prefix, i, a, (&layer.attn_norm, trunk)),
         };
-        if last && shape.logits == Logits::Last && shape.n_tokens > 1 {
+        if i + 1 == w.layers.len() && shape.logits == Logits::Last && shape.n_tokens > 1 {
             // Nobody looks at what the last layer's experts make of the other tokens.
             x = last_tokens(&mut ctx, x);
             mixed = last_tokens(&mut ctx, mixed);
         }
-        let post_norm = ctx.weight(&layer.post_attention_norm);
+        let (post_norm, norm) = (ctx.weight(&layer.post_attention_norm), ctx.norm());
         let sum = ctx.b.node(&format!("{prefix}.post_attention_norm"), Op::AddRmsNorm, norm, &[x, mixed, post_norm]);
-        (x, h) = (sum[0], sum[1]);
-        let ffn = moe::ffn(&mut ctx, &prefix, &layer.moe, h);
-        let (name, next) = if last {
-            ("output_norm".to_owned(), &w.output_norm)
-        } else {
-            (format!("blk.{}.attn_norm", i + 1), &w.layers[i + 1].attn_norm)
-        };
-        let next = ctx.weight(next);
-        let sum = ctx.b.node(&name, Op::AddRmsNorm, norm, &[x, ffn, next]);
-        (x, h) = (sum[0], sum[1]);
+        trunk = Trunk { x: sum[0], delta: Some(moe::ffn(&mut ctx, &prefix, &layer.moe, sum[1])) };
     }
-    let output = ctx.weight(&w.output);
-    let rows = ctx.b.ne(h)[1];
-    let logits = ctx.b.bind(StorageKind::Output(io::LOGITS), Layout::f32([c.n_vocab, rows, 1, 1]));
-    ctx.b.node_into("output", Op::MulMat, Params::None, &[output, h], &[logits]);
+    let inputs = ctx.norm_inputs(&w.output_norm, trunk, &[&w.output]);
+    let (x, params) = (ctx.b.layout(trunk.x), ctx.norm_params(trunk));
+    let sum = ctx.b.temp(Layout::f32(x.ne));
+    let logits = ctx.b.bind(StorageKind::Output(io::LOGITS), Layout::f32([c.n_vocab, x.ne[1], 1, 1]));
+    ctx.b.node_into("output", Op::NormMulMat, params, &inputs, &[sum, logits]);
     graph
 }
 

@@ -38,7 +38,7 @@ fn live_inputs_pass_and_a_wrong_result_is_refused() {
 #[test]
 fn a_variant_of_another_op_is_no_candidate() {
     let (mut engine, workload) = demo::engine();
-    let gate = Gate::at(&mut engine, workload.batch(0).unwrap(), "output_norm", Phase::Decode).unwrap();
+    let gate = Gate::at(&mut engine, workload.batch(0).unwrap(), "output.norm", Phase::Decode).unwrap();
     let scale = ops::variant(Op::Scale, Backend::Cpu, "reference").unwrap();
     let stack = engine.stack().clone();
     let found = gate.check(&mut engine, scale, &Tunables::defaults(&[]), &stack);

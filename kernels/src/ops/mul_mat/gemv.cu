@@ -2,8 +2,9 @@
 
 KERNEL __launch_bounds__(32 * WARPS) mul_mat(Tensor w, Tensor x, Tensor y) {
     using Ways = WaysOf<WEIGHT, PIECES>;
-    using Product = Gemv<Ways, LANES, TOGETHER>;
-    __shared__ __align__(16) typename Ways::Vector column;
+    using Product = Gemv<Ways, TOGETHER>;
+    using Vector = typename Ways::Vector;
+    __shared__ __align__(16) Vector column;
     int t = blockIdx.y, i2 = blockIdx.z % x.ne[2], i3 = blockIdx.z / x.ne[2];
     int warp = blockIdx.x * WARPS + threadIdx.x / 32, begin;
     const u8* plane = row_at(w, 0, i2 / (x.ne[2] / w.ne[2]), i3 / (x.ne[3] / w.ne[3]));

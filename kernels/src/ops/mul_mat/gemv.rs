@@ -32,7 +32,6 @@ pub(super) static STRIPED: Preferred = Preferred {
             vec![
                 type_macro("WEIGHT", w.dtype),
                 ("PIECES", (w.ne[0] / 32).to_string()),
-                ("LANES", stripe_lanes(w).to_string()),
                 ("WARPS", tunables.get(0).to_string()),
                 ("TOGETHER", tunables.get(1).to_string()),
             ]

@@ -80,7 +80,7 @@ pub(in crate::ops) fn in_stripes(w: &Layout) -> Result<(), Reason> {
     Reason::unless(whole, || format!("rows of {w:?} are apart or not in whole pieces"))
 }
 
-/// Lanes that share a row of a stripe.
+/// Lanes that share a row of a stripe: `Gemv::SPAN`.
 pub(in crate::ops) fn stripe_lanes(w: &Layout) -> usize {
     let pieces = if w.dtype.is_quantised() { w.ne[0] / 32 } else { w.ne[0] * w.dtype.block_bytes() / 16 };
     pieces.next_power_of_two().clamp(4, 32)

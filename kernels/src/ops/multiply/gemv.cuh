@@ -147,7 +147,8 @@ struct Stripe {
 
 // The products of a stripe's rows: pieces on their way, and what comes of them. SPAN lanes share a row, and have GROUP rows
 // at a time.
-template <class Ways, int SPAN, int GROUP> struct Gemv {
+template <class Ways, int GROUP> struct Gemv {
+    static constexpr int SPAN = Ways::COUNT > 16 ? 32 : Ways::COUNT > 8 ? 16 : Ways::COUNT > 4 ? 8 : 4;
     static constexpr int PER = (Ways::COUNT + SPAN - 1) / SPAN;
     // Pieces of a row at a time: about 24 registers' worth in each of two buffers.
     static constexpr int FIT = (int)(24 * 4 / (sizeof(typename Ways::Raw) * GROUP));
