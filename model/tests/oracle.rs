@@ -169,8 +169,9 @@ fn layers_agree_one_by_one() {
                 nodes.push(format!("blk.{i}.delta_net"));
             }
             nodes.push(format!("blk.{i}.ffn"));
-            // What follows the layer adds its branches: its first output is what the layer hands on.
-            nodes.push(if i + 1 < n_layer { format!("blk.{}.attn_in", i + 1) } else { "output".into() });
+            // What follows the layer adds its branches: its first output is what the layer hands on. Nobody reads the last sum
+            // behind the norm, so that it is there only as long as the norm's step.
+            nodes.push(if i + 1 < n_layer { format!("blk.{}.attn_in", i + 1) } else { "output.norm".into() });
         }
         let batch = Batch { tokens: &r.ids()[..prefill], slot: 0, n_seqs: 1, logits: Logits::All };
         let taps = e.eval_tapped(batch, &nodes).unwrap();
@@ -179,7 +180,7 @@ fn layers_agree_one_by_one() {
         for i in 0..n_layer {
             let delta = model.config.layers[i] == deltascope_model::config::LayerKind::Delta;
             let mixer = if delta { "ssm_out" } else { "attn_output" };
-            let out = if i + 1 < n_layer { format!("blk.{}.attn_in", i + 1) } else { "output".into() };
+            let out = if i + 1 < n_layer { format!("blk.{}.attn_in", i + 1) } else { "output.norm".into() };
             let mut checks = vec![("mixer", format!("blk.{i}.{mixer}")), ("ffn", format!("blk.{i}.ffn")), ("out", out)];
             if delta {
                 checks.insert(0, ("gated_norm", format!("blk.{i}.delta_net")));
