@@ -14,7 +14,7 @@ pub enum Change {
     Setting {
         /// The key as a path, `engine.threads.decode`.
         key: String,
-        /// Its value before, as TOML; `None`: it was not there.
+        /// Its value before, as TOML (placements, whose order matters, as one list); `None`: it was not there.
         before: Option<String>,
         /// Its value after, as TOML.
         after: Option<String>,
@@ -79,7 +79,12 @@ fn settings(profile: &Profile) -> BTreeMap<String, String> {
         }
     }
     let mut found = BTreeMap::new();
-    collect("", &encode::document(&Profile { choices: Vec::new(), ..profile.clone() }), &mut found);
+    let bare = Profile { places: Vec::new(), choices: Vec::new(), ..profile.clone() };
+    collect("", &encode::document(&bare), &mut found);
+    if !profile.places.is_empty() {
+        let places: Vec<String> = profile.places.iter().map(ToString::to_string).collect();
+        found.insert("place".to_owned(), places.join(", "));
+    }
     found
 }
 

@@ -1,13 +1,14 @@
 //! Bringing an existing file to a new profile while its comments and its layout stay.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::path::Path;
 
 use toml_edit::{ArrayOfTables, Decor, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::encode;
 use crate::export::to_toml;
-use crate::{Error, Profile, Rule, parse};
+use crate::{Error, Profile, parse};
 
 /// The text of a file that held `text` and is to hold `profile`.
 ///
@@ -29,10 +30,14 @@ pub fn update(text: &str, origin: &Path, profile: &Profile) -> Result<String, Er
 }
 
 fn edit(document: &mut DocumentMut, before: &Profile, after: &Profile) {
-    let sections = |profile: &Profile| encode::document(&Profile { choices: Vec::new(), ..profile.clone() });
+    let sections =
+        |profile: &Profile| encode::document(&Profile { places: Vec::new(), choices: Vec::new(), ..profile.clone() });
     edit_table(document.as_table_mut(), &sections(before), &sections(after));
+    if before.places != after.places {
+        edit_tables(document, "place", &before.places, &after.places, |place| &place.node, encode::place);
+    }
     if before.choices != after.choices {
-        edit_choices(document, before, after);
+        edit_tables(document, "choice", &before.choices, &after.choices, |choice| &choice.rule, encode::choice);
     }
 }
 
@@ -76,37 +81,45 @@ fn edit_nested(item: &mut Item, before: &dyn TableLike, after: &dyn TableLike) {
     }
 }
 
-/// Puts the tables of `[[choice]]` into the order of `after`, edited, with new ones between them.
-fn edit_choices(document: &mut DocumentMut, before: &Profile, after: &Profile) {
-    let written = take_choices(document);
-    let kept: HashSet<&Rule> = after.choices.iter().map(|choice| &choice.rule).collect();
-    let mut old: HashMap<&Rule, (usize, Table)> = HashMap::new();
+/// Puts the tables of an array such as `[[choice]]` into the order of `after`, edited, with new ones between them.
+/// `id` tells them apart.
+fn edit_tables<T, I: Eq + Hash>(
+    document: &mut DocumentMut,
+    key: &str,
+    before: &[T],
+    after: &[T],
+    id: impl Fn(&T) -> &I,
+    encode: fn(&T) -> Table,
+) {
+    let written = take_tables(document, key);
+    let kept: HashSet<&I> = after.iter().map(&id).collect();
+    let mut old: HashMap<&I, (usize, Table)> = HashMap::new();
     let mut headings = Headings::default();
-    for (index, (choice, mut table)) in before.choices.iter().zip(written).enumerate() {
-        if kept.contains(&choice.rule) {
+    for (index, (entry, mut table)) in before.iter().zip(written).enumerate() {
+        if kept.contains(id(entry)) {
             headings.put_on(&mut table);
-            old.insert(&choice.rule, (index, table));
+            old.insert(id(entry), (index, table));
         } else {
             headings.take_from(&table);
         }
     }
-    let mut tables = Vec::with_capacity(after.choices.len());
+    let mut tables = Vec::with_capacity(after.len());
     let mut last = None;
     let mut in_order = true;
-    for choice in &after.choices {
-        let new = encode::choice(choice);
-        let Some((index, mut table)) = old.remove(&choice.rule) else {
+    for entry in after {
+        let new = encode(entry);
+        let Some((index, mut table)) = old.remove(id(entry)) else {
             tables.push(new);
             continue;
         };
-        edit_table(&mut table, &encode::choice(&before.choices[index]), &new);
+        edit_table(&mut table, &encode(&before[index]), &new);
         in_order &= last.is_none_or(|last| last < index);
         last = Some(index);
         tables.push(table);
     }
     place(&mut tables, in_order);
     if !tables.is_empty() {
-        document.insert("choice", Item::ArrayOfTables(ArrayOfTables::from_iter(tables)));
+        document.insert(key, Item::ArrayOfTables(ArrayOfTables::from_iter(tables)));
     }
 }
 
@@ -125,9 +138,9 @@ fn forget_place(table: &mut Table) {
     table.iter_mut().filter_map(|(_, item)| item.as_table_mut()).for_each(forget_place);
 }
 
-/// Takes the choices out of the document: `[[choice]]`, or `choice = [{ … }]`, which becomes `[[choice]]`.
-fn take_choices(document: &mut DocumentMut) -> Vec<Table> {
-    match document.remove("choice") {
+/// Takes an array of tables out of the document: `[[choice]]`, or `choice = [{ … }]`, which becomes `[[choice]]`.
+fn take_tables(document: &mut DocumentMut, key: &str) -> Vec<Table> {
+    match document.remove(key) {
         Some(Item::ArrayOfTables(tables)) => tables.into_iter().collect(),
         Some(Item::Value(Value::Array(array))) => {
             array.into_iter().filter_map(|value| Some(from_braces(value.as_inline_table()?))).collect()
@@ -146,8 +159,8 @@ fn from_braces(inline: &InlineTable) -> Table {
     table
 }
 
-/// Comments that stand over a choice but apart from it by an empty line: headings of what follows. They outlive the
-/// choice that they happen to be attached to.
+/// Comments that stand over a table but apart from it by an empty line: headings of what follows. They outlive the
+/// one that they happen to be attached to.
 #[derive(Default)]
 struct Headings(String);
 
@@ -172,7 +185,7 @@ impl Headings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Choice, Machine};
+    use crate::{Choice, Machine, Rule};
 
     const TEXT: &str = r#"# My profile.
 schema = 1    # never changes
@@ -304,6 +317,35 @@ variant = "rows"
         backend = "cpu"
         variant = "threaded"
         "#);
+    }
+
+    #[test]
+    fn placements_come_and_go_with_their_comments() {
+        let place = "# Too large for the GPU.\n[[place]]\nnode = 'blk.*.ffn'\nbackend = \"cpu\"\n";
+        let text = format!("schema = 1\n\n{place}\n[[choice]]\nop = \"mul\"\nvariant = \"rows\"\n");
+        insta::assert_snapshot!(updated(&text, |profile| {
+            profile.places[0].backend = crate::Backend::Cuda(None);
+            profile.places.push("output=cpu".parse().unwrap());
+        }), @r#"
+        schema = 1
+
+        # Too large for the GPU.
+        [[place]]
+        node = 'blk.*.ffn'
+        backend = "cuda"
+
+        [[place]]
+        node = "output"
+        backend = "cpu"
+
+        [[choice]]
+        op = "mul"
+        variant = "rows"
+        "#);
+        let none = updated(&text, |profile| profile.places.clear());
+        assert!(none.contains("op = \"mul\"") && !none.contains("place"), "{none}");
+        let new = updated(TEXT, |profile| profile.places.push("output=cpu".parse().unwrap()));
+        assert!(new.contains("# Measured on a rainy day.") && new.contains("[[place]]"), "{new}");
     }
 
     #[test]

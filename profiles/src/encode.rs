@@ -2,7 +2,7 @@
 
 use toml_edit::{Array, ArrayOfTables, InlineTable, Item, Table, Value};
 
-use crate::{Choice, Engine, Gpu, Machine, Measured, ModelId, Profile, SizeRange, TunableValue};
+use crate::{Choice, Engine, Gpu, Machine, Measured, ModelId, Placement, Profile, SizeRange, TunableValue};
 
 /// The whole profile. What is absent in it is absent in the document.
 pub(crate) fn document(profile: &Profile) -> Table {
@@ -12,11 +12,23 @@ pub(crate) fn document(profile: &Profile) -> Table {
     document.put_table("machine", profile.machine.as_ref().map(machine));
     document.put_table("model", profile.model.as_ref().map(model));
     document.put_table("engine", (!profile.engine.is_empty()).then(|| engine(&profile.engine)));
+    let places: ArrayOfTables = profile.places.iter().map(place).collect();
+    if !places.is_empty() {
+        document.insert("place", Item::ArrayOfTables(places));
+    }
     let choices: ArrayOfTables = profile.choices.iter().map(choice).collect();
     if !choices.is_empty() {
         document.insert("choice", Item::ArrayOfTables(choices));
     }
     document
+}
+
+/// One `[[place]]`.
+pub(crate) fn place(place: &Placement) -> Table {
+    let mut table = Table::new();
+    table.put("node", Some(place.node.as_str()));
+    table.put("backend", Some(place.backend.to_string()));
+    table
 }
 
 /// One `[[choice]]`.

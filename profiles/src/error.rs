@@ -140,6 +140,12 @@ pub enum Fault {
         /// The version that the file declares.
         found: i64,
     },
+    /// Two placements of the same nodes: the second would never hold.
+    #[error("the same nodes as the place in line {first_line}, which holds")]
+    DuplicatePlace {
+        /// Where the first one stands.
+        first_line: usize,
+    },
     /// Two choices with the same rule: one of them would never hold.
     #[error("the same rule as the choice in line {first_line}")]
     DuplicateChoice {

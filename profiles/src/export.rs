@@ -1,6 +1,6 @@
 //! A profile for other readers: documented TOML, a Markdown table, JSON.
 
-use toml_edit::{DocumentMut, Table};
+use toml_edit::DocumentMut;
 
 use crate::{Choice, Profile, encode};
 
@@ -23,6 +23,12 @@ const ENGINE: &str = "
 # The program that measured, and its settings.
 ";
 
+const PLACES: &str = "
+# Nodes of the model that run elsewhere than the rest (cpu, cuda, cuda:0), by an id or a pattern with * and ?. The first
+# that fits holds.
+
+";
+
 const CHOICES: &str = "
 # The choices. Each holds where all of its filters fit: `op`, `backend` (cpu, cuda, cuda:0), `phase` (decode, prefill),
 # `elements`, `tokens`, `rows`, `cols` (\"65536..\", \"..64\", \"1..=31\" or a number), `types` of the weight, and `node`,
@@ -43,17 +49,22 @@ pub fn to_toml(profile: &Profile) -> String {
             table.decor_mut().set_prefix(comment);
         }
     }
-    let first: Option<&mut Table> =
-        document.get_mut("choice").and_then(|item| item.as_array_of_tables_mut()).and_then(|tables| tables.get_mut(0));
-    if let Some(table) = first {
-        table.decor_mut().set_prefix(CHOICES);
+    for (key, comment) in [("place", PLACES), ("choice", CHOICES)] {
+        let tables = document.get_mut(key).and_then(|item| item.as_array_of_tables_mut());
+        if let Some(first) = tables.and_then(|tables| tables.get_mut(0)) {
+            first.decor_mut().set_prefix(comment);
+        }
     }
     document.to_string()
 }
 
-/// The choices as a Markdown table, a row each.
+/// The choices as a Markdown table, a row each; before it a line for each placement.
 pub fn to_markdown(profile: &Profile) -> String {
-    let mut text = String::from(
+    let mut text: String = profile.places.iter().map(|p| format!("- `{}` on {}\n", p.node, p.backend)).collect();
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(
         "| op | backend | phase | where | variant | rev. | tunables | median µs | 95 % CI | share | speedup | tied with |\n\
          |---|---|---|---|---|--:|---|--:|--:|--:|--:|---|\n",
     );
@@ -132,6 +143,8 @@ mod tests {
     #[test]
     fn markdown_has_a_row_for_each_choice() {
         insta::assert_snapshot!(to_markdown(&example()), @r"
+        - `blk.*.ffn` on cpu
+
         | op | backend | phase | where | variant | rev. | tunables | median µs | 95 % CI | share | speedup | tied with |
         |---|---|---|---|---|--:|---|--:|--:|--:|--:|---|
         | `scale` | cpu | decode | elements 65536.. | `blocked` | 1 | block=1024 threads=2 | 12.10 | 11.90 to 12.40 | 3.1 % | 1.92× `serial` | rows |

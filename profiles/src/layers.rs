@@ -1,4 +1,4 @@
-//! Profiles in layers: built-in defaults, preset, user's file, explicit file, and the session's own choices.
+//! Profiles in layers: built-in defaults, preset, user's file, explicit file, flags, and the session's own choices.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,6 +19,8 @@ pub enum Origin {
     User(PathBuf),
     /// A file named on the command line.
     File(PathBuf),
+    /// Said by flags of the command line.
+    CommandLine,
     /// Swaps made in the running program.
     Session,
 }
@@ -30,7 +32,8 @@ impl Origin {
             Self::Preset(_) => 1,
             Self::User(_) => 2,
             Self::File(_) => 3,
-            Self::Session => 4,
+            Self::CommandLine => 4,
+            Self::Session => 5,
         }
     }
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Origin {
             Self::BuiltIn => f.write_str("built-in"),
             Self::Preset(name) => write!(f, "preset {name}"),
             Self::User(path) | Self::File(path) => path.display().fmt(f),
+            Self::CommandLine => f.write_str("command line"),
             Self::Session => f.write_str("this session"),
         }
     }

@@ -25,6 +25,11 @@ impl Stack {
         let mut profile = Profile { engine: self.engine(), ..Profile::default() };
         let mut placed = Vec::new();
         let mut dropped = Vec::new();
+        for place in self.places() {
+            if !profile.places.iter().any(|above| above.node == place.node) {
+                profile.places.push(place.clone());
+            }
+        }
         for layer in self.layers() {
             let upper = layer.in_force().map(|choice| (layer.origin.clone(), choice.clone())).collect();
             placed = lay_over(placed, upper, &mut dropped);

@@ -11,19 +11,20 @@ use toml::de::DeTable;
 use crate::error::{Error, Fault, Invalid};
 use crate::reader::{Field, Scalar, Section, Source, clip};
 use crate::{
-    Backend, Choice, Engine, Gpu, Machine, Measured, ModelId, Phase, Profile, Rule, SCHEMA, SizeRange, Threads,
-    TunableValue,
+    Backend, Choice, Engine, Gpu, Machine, Measured, ModelId, Pattern, Phase, Placement, Profile, Rule, SCHEMA,
+    SizeRange, Threads, TunableValue,
 };
 
 /// The largest profile that is read, in bytes: some thousand times what a tuned model needs.
 pub const MAX_BYTES: usize = 4 << 20;
 
-const DOCUMENT: &[&str] = &["schema", "name", "machine", "model", "engine", "choice"];
+const DOCUMENT: &[&str] = &["schema", "name", "machine", "model", "engine", "place", "choice"];
 const MACHINE: &[&str] = &["cpu", "isa", "cores", "memory_gib", "gpus"];
 const GPU: &[&str] = &["name", "compute_capability", "memory_gib", "driver"];
 const MODEL: &[&str] = &["arch", "geometry", "types", "fingerprint"];
 const ENGINE: &[&str] = &["deltascope", "threads", "ubatch"];
 const THREADS: &[&str] = &["decode", "prefill"];
+const PLACE: &[&str] = &["node", "backend"];
 const CHOICE: &[&str] = &[
     "op",
     "backend",
@@ -101,6 +102,7 @@ fn document(source: Source<'_>) -> Result<Profile, Box<Invalid>> {
         machine: root.read("machine", machine)?,
         model: root.read("model", model)?,
         engine: root.read("engine", engine)?.unwrap_or_default(),
+        places: root.read("place", |field| places(source, field))?.unwrap_or_default(),
         choices: root.read("choice", |field| choices(source, field))?.unwrap_or_default(),
     })
 }
@@ -159,6 +161,24 @@ fn engine(field: Field<'_>) -> Result<Engine, Box<Invalid>> {
         threads: threads.unwrap_or_default(),
         ubatch: section.read("ubatch", |field| field.count(1, MAX_UBATCH))?,
     })
+}
+
+fn places(source: Source<'_>, field: Field<'_>) -> Result<Vec<Placement>, Box<Invalid>> {
+    let mut places = Vec::new();
+    let mut first: HashMap<Pattern, usize> = HashMap::new();
+    for item in field.items("an array of tables (`[[place]]`)")? {
+        let span = item.span();
+        let path = item.path().to_owned();
+        let section = item.section(PLACE)?;
+        let node: Pattern = section.require("node")?.parsed()?;
+        let backend = section.require("backend")?.one_of("backend", Backend::KNOWN)?;
+        if let Some(start) = first.insert(node.clone(), span.start) {
+            let first_line = source.line(start);
+            return Err(source.fault(&span, &path, Fault::DuplicatePlace { first_line }));
+        }
+        places.push(Placement { node, backend });
+    }
+    Ok(places)
 }
 
 fn choices(source: Source<'_>, field: Field<'_>) -> Result<Vec<Choice>, Box<Invalid>> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Choice, Machine, ModelId};
+use crate::{Choice, Machine, ModelId, Placement};
 
 /// The version of the file format that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -26,6 +26,9 @@ pub struct Profile {
     /// Settings of the whole engine.
     #[serde(skip_serializing_if = "Engine::is_empty")]
     pub engine: Engine,
+    /// Nodes that run elsewhere than the rest, in file order: the first that fits holds.
+    #[serde(rename = "place", skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Placement>,
     /// The choices in file order, which breaks ties: the later wins.
     #[serde(rename = "choice")]
     pub choices: Vec<Choice>,
@@ -33,7 +36,8 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { schema: SCHEMA, name: None, machine: None, model: None, engine: Engine::default(), choices: Vec::new() }
+        let (engine, places, choices) = (Engine::default(), Vec::new(), Vec::new());
+        Self { schema: SCHEMA, name: None, machine: None, model: None, engine, places, choices }
     }
 }
 

@@ -28,6 +28,7 @@ fn every_invalid_file_names_the_place_and_the_fault() {
     bad_tunable_name.toml:6:34: choice[1].tunables.\u{1b}[31mblock: "\u{1b}[31mblock" is no name: expected 1 to 64 letters, digits and `_ . : + -`
     duplicate_choice.toml:10:1: choice[2]: the same rule as the choice in line 3
     duplicate_key.toml:5:1: op: duplicate key
+    duplicate_place.toml:7:1: place[2]: the same nodes as the place in line 3, which holds
     interval_of_three.toml:6:42: choice[1].measured.ci95_us: an array of 3 is out of range: expected two numbers, low and high
     interval_reversed.toml:6:42: choice[1].measured.ci95_us: [12.4, 11.9] is out of range: expected low before high
     missing_op.toml:7:1: choice[2]: missing key `op`
@@ -38,6 +39,7 @@ fn every_invalid_file_names_the_place_and_the_fault() {
     not_utf8.toml:2:12: not UTF-8 text
     number_out_of_range.toml:4:10: engine.ubatch: 0 is out of range: expected 1 to 1048576
     pattern_bad.toml:5:8: choice[1].node: ' ' can't be in a node id
+    place_without_backend.toml:3:1: place[1]: missing key `backend`
     range_empty.toml:5:10: choice[1].tokens: the range "32..=31" holds no size
     range_negative.toml:5:8: choice[1].cols: -1 is out of range: expected 0 to 9223372036854775807
     range_not_a_size.toml:5:12: choice[1].elements: "64k" is not a size; a range looks like "65536..", "..64", "1..=31" or 4096

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use deltascope_profiles::{
-    Backend, Choice, Engine, Gpu, Machine, Measured, ModelId, Phase, Profile, Rule, SizeRange, Threads, TunableValue,
-    diff, parse, to_json, to_markdown, to_toml, update,
+    Backend, Choice, Engine, Gpu, Machine, Measured, ModelId, Phase, Placement, Profile, Rule, SizeRange, Threads,
+    TunableValue, diff, parse, to_json, to_markdown, to_toml, update,
 };
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
@@ -83,6 +83,15 @@ fn machine() -> impl Strategy<Value = Machine> {
         .prop_map(|(cpu, (isa, gpus), cores, memory_gib)| Machine { cpu, isa, cores, memory_gib, gpus })
 }
 
+fn places() -> impl Strategy<Value = Vec<Placement>> {
+    let backend = prop_oneof![Just(Backend::Cpu), option::of(any::<u16>()).prop_map(Backend::Cuda)];
+    let one = ("[a-z.*?]{1,12}", backend);
+    collection::vec(one, 0..4).prop_map(|places| {
+        let unique: BTreeMap<String, Backend> = places.into_iter().collect();
+        unique.into_iter().map(|(node, backend)| Placement { node: node.parse().unwrap(), backend }).collect()
+    })
+}
+
 fn profile() -> impl Strategy<Value = Profile> {
     let model = (option::of(text()), option::of(text()), collection::vec(text(), 0..3), option::of(text()))
         .prop_map(|(arch, geometry, types, fingerprint)| ModelId { arch, geometry, types, fingerprint });
@@ -91,10 +100,10 @@ fn profile() -> impl Strategy<Value = Profile> {
         |(deltascope, (decode, prefill), ubatch)| Engine { deltascope, threads: Threads { decode, prefill }, ubatch },
     );
     let parts = (option::of(text()), option::of(machine()), option::of(model), engine);
-    (parts, collection::vec(choice(), 0..5)).prop_map(|((name, machine, model, engine), choices)| {
+    (parts, places(), collection::vec(choice(), 0..5)).prop_map(|((name, machine, model, engine), places, choices)| {
         let unique: BTreeMap<String, Choice> =
             choices.into_iter().map(|choice| (format!("{:?}", choice.rule), choice)).collect();
-        Profile { name, machine, model, engine, choices: unique.into_values().collect(), ..Profile::default() }
+        Profile { name, machine, model, engine, places, choices: unique.into_values().collect(), ..Profile::default() }
     })
 }
 
@@ -104,7 +113,7 @@ fn origin() -> &'static Path {
 
 /// Texts that get past the first checks more often than random ones do.
 fn almost_toml() -> impl Strategy<Value = String> {
-    let key = "(schema|name|choice|machine|engine|op|phase|tokens|measured|tunables|isa|node|x)";
+    let key = "(schema|name|choice|place|machine|engine|op|phase|tokens|measured|tunables|isa|node|x)";
     let value =
         r#"([0-9-]{1,20}|"[a-z0-9.=*]{0,6}"|\[[0-9, ]{0,6}\]|\{ ?(op|block|share) = ("a"|1|nan) ?\}|1e999|true)"#;
     let line = format!(r"(\[{{0,2}}{key}\]{{0,2}}|{key} = {value}|{key}\.{key} = {value}|#.{{0,5}})");
@@ -120,7 +129,9 @@ proptest! {
         prop_assert_eq!(to_toml(&profile), text.clone());
         prop_assert_eq!(update(&text, origin(), &profile).unwrap(), text);
         prop_assert!(serde_json::from_str::<serde_json::Value>(&to_json(&profile).unwrap()).is_ok());
-        prop_assert_eq!(to_markdown(&profile).lines().count(), 2 + profile.choices.len());
+        // A line each, an empty one between places and choices, two of heading.
+        let places = profile.places.len() + usize::from(!profile.places.is_empty());
+        prop_assert_eq!(to_markdown(&profile).lines().count(), places + 2 + profile.choices.len());
     }
 
     #[test]
