@@ -15,7 +15,7 @@ use deltascope_kernels::ops::Fill;
 use deltascope_kernels::plan::{Chooser, Chosen, Plan};
 use deltascope_kernels::pool::Pool;
 use deltascope_kernels::variant::share;
-use deltascope_kernels::{Buffer, DType, Instance, Layout, Op, Packing, Params, check, ops, packing};
+use deltascope_kernels::{Backend, Buffer, DType, Instance, Layout, Op, Packing, Params, check, ops, packing};
 
 /// The types that quantised models of this kind are made of.
 const TYPES: [DType; 5] = [DType::IQ4_XS, DType::Q4_K, DType::Q6_K, DType::Q8_0, DType::F32];
@@ -124,9 +124,9 @@ fn bench(c: &mut Criterion, group: &str, op: Op, variant: &'static str, inputs: 
         return;
     }
     let packed = plan
-        .packed
-        .iter()
-        .map(|&(w, p)| ((w, p), packing::pack(p, &inputs[w as usize].layout, inputs[w as usize].data.bytes())))
+        .packed(Backend::Cpu)
+        .into_iter()
+        .map(|(w, p)| ((w, p), packing::pack(p, &inputs[w as usize].layout, inputs[w as usize].data.bytes())))
         .collect();
     let dtype = inputs.iter().rfind(|i| i.weight).map_or("", |i| i.layout.dtype.name());
     let memory = Memory { inputs, packed };

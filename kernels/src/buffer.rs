@@ -43,15 +43,23 @@ impl Buffer {
     /// If the system has no memory left, as a `Vec` would.
     pub fn zeroed(len: usize) -> Buffer {
         if len >= PAGES_FROM {
-            let mut pages = MmapMut::map_anon(len).unwrap_or_else(|e| panic!("{len} bytes of memory: {e}"));
-            // Where the system has no huge pages to give, small ones do.
-            let _ = pages.advise(Advice::HugePage);
-            let ptr = pages.as_mut_ptr();
-            return Buffer { memory: Memory::Pages { _owned: pages }, ptr, len };
+            return Buffer::paged(len);
         }
         let mut lines = vec![Line([0; 64]); len.div_ceil(64)];
         let ptr = lines.as_mut_ptr().cast();
         Buffer { memory: Memory::Lines { _owned: lines }, ptr, len }
+    }
+
+    /// As [`Self::zeroed`], in pages of its own whatever its length (of one page at least): memory that can be locked.
+    ///
+    /// # Panics
+    /// As [`Self::zeroed`].
+    pub fn paged(len: usize) -> Buffer {
+        let mut pages = MmapMut::map_anon(len.max(1)).unwrap_or_else(|e| panic!("{len} bytes of memory: {e}"));
+        // Where the system has no huge pages to give, small ones do.
+        let _ = pages.advise(Advice::HugePage);
+        let ptr = pages.as_mut_ptr();
+        Buffer { memory: Memory::Pages { _owned: pages }, ptr, len }
     }
 
     /// A copy of some bytes.

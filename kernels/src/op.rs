@@ -113,6 +113,8 @@ ops! {
     MoeDown = "moe_down",
     /// Routed experts and the shared one.
     MoeFfn = "moe_ffn",
+    /// Bytes from one backend's memory to the other's; put in by the planner.
+    Transfer = "transfer",
 }
 
 impl Op {

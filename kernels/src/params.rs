@@ -110,4 +110,9 @@ pub enum Params {
         /// Type of the result.
         to: crate::DType,
     },
+    /// `transfer`.
+    Transfer {
+        /// The backend whose memory then has the bytes too.
+        to: crate::Backend,
+    },
 }

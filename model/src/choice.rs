@@ -1,6 +1,6 @@
 //! From a stack of profiles to the planner's choices.
 
-use deltascope_kernels::plan::{Chooser, Chosen};
+use deltascope_kernels::plan::{Chooser, Chosen, Placed};
 use deltascope_kernels::{Backend, Instance, Op};
 use deltascope_profiles::{Phase, Query, Stack, TunableValue};
 
@@ -12,8 +12,10 @@ pub struct ProfileChooser<'a> {
     pub phase: Phase,
     /// Tokens in the run, over all sequences.
     pub tokens: usize,
-    /// Where the plan runs: other backends' choices do not count.
+    /// Where nodes run that are not placed elsewhere.
     pub backend: Backend,
+    /// Whether there is a GPU to place nodes on.
+    pub gpu: bool,
 }
 
 /// A backend as a profile's rule names it: whichever of its devices.
@@ -59,9 +61,23 @@ pub fn weight_of(inst: &Instance) -> Option<deltascope_kernels::Layout> {
     inst.inputs.get(at).copied()
 }
 
+/// Where a placement puts a node; `None` if it is a GPU that there is not, or not the first.
+pub fn placed_on(backend: deltascope_profiles::Backend, gpu: bool) -> Option<Backend> {
+    match backend {
+        deltascope_profiles::Backend::Cpu => Some(Backend::Cpu),
+        deltascope_profiles::Backend::Cuda(None | Some(0)) if gpu => Some(Backend::Cuda),
+        deltascope_profiles::Backend::Cuda(_) => None,
+    }
+}
+
 impl Chooser for ProfileChooser<'_> {
     fn choose(&self, name: &str, inst: &Instance) -> Option<Chosen> {
-        let found = self.stack.lookup(&query(self.backend, self.phase, self.tokens, name, inst))?;
+        self.choose_on(self.backend, name, inst)
+    }
+
+    /// Other backends' choices do not count.
+    fn choose_on(&self, backend: Backend, name: &str, inst: &Instance) -> Option<Chosen> {
+        let found = self.stack.lookup(&query(backend, self.phase, self.tokens, name, inst))?;
         let tunables = found
             .choice
             .tunables
@@ -78,7 +94,14 @@ impl Chooser for ProfileChooser<'_> {
             origin: found.origin.to_string(),
         })
     }
+
     fn backend(&self) -> Backend {
         self.backend
+    }
+
+    fn place(&self, name: &str) -> Option<Placed> {
+        let (place, origin) = self.stack.place(name)?;
+        let backend = placed_on(place.backend, self.gpu)?;
+        Some(Placed { backend, origin: format!("{origin}, {place}") })
     }
 }

@@ -5,7 +5,7 @@ use crate::store::PackProgress;
 use deltascope_kernels::cuda::{CudaError, Device, DeviceBuffer, DeviceSlice};
 use deltascope_kernels::graph::StorageKind;
 use deltascope_kernels::plan::Plan;
-use deltascope_kernels::{Layout, Packing, packing};
+use deltascope_kernels::{Backend, Layout, Packing, packing};
 use std::collections::{BTreeSet, HashMap};
 
 /// A weight in the file's layout, or packed.
@@ -18,10 +18,11 @@ pub struct DeviceWeights {
     bytes: usize,
 }
 
-/// What a plan's steps read of the weights.
+/// What a plan's steps on a GPU read of the weights.
 pub fn wanted(plan: &Plan) -> BTreeSet<Key> {
     plan.steps
         .iter()
+        .filter(|s| s.side() == Backend::Cuda)
         .flat_map(|s| &s.inputs)
         .filter_map(|&v| match plan.graph.storage(v).kind {
             StorageKind::Weight(id) => Some((id, None)),

@@ -89,7 +89,7 @@ fn every_step_of_the_model_has_a_cuda_variant_that_compiles() {
             let graph = build(&model.config, &model.weights, &model.weight_ids, state, shape);
             let phase = if n_tokens == 1 { Phase::Decode } else { Phase::Prefill };
             let stack = Stack::new();
-            let chooser = ProfileChooser { stack: &stack, phase, tokens: n_tokens, backend: Backend::Cuda };
+            let chooser = ProfileChooser { stack: &stack, phase, tokens: n_tokens, backend: Backend::Cuda, gpu: true };
             let plan = Plan::build(graph, &chooser, 1).unwrap();
             for step in &plan.steps {
                 let StepKernel::Cuda(kernel) = step.kernel else {

@@ -5,7 +5,7 @@ use crate::cuda::{Bound, CudaError, Device, DeviceBuffer, DeviceSlice, Places, r
 use crate::graph::StorageKind;
 use crate::plan::Plan;
 use crate::variant::Instance;
-use crate::{Buffer, Packing};
+use crate::{Backend, Buffer, Packing};
 
 /// Inputs by number, whether weights or states, and packed weights.
 struct Copies {
@@ -33,7 +33,7 @@ pub(super) fn on_device(
     inst: &Instance,
 ) -> Result<Left, RunError> {
     let upload = |bytes: &[u8]| DeviceBuffer::from_bytes(device, bytes);
-    let packed = plan.packed.iter().map(|&(w, p)| {
+    let packed = plan.packed(Backend::Cuda).into_iter().map(|(w, p)| {
         let t = &inputs[w as usize];
         Ok(((w, p), upload(crate::packing::pack(p, &t.layout, t.data.bytes()).bytes())?))
     });

@@ -212,9 +212,9 @@ pub(super) type Left = (Vec<Buffer>, Vec<Tensor>, f64);
 /// Runs a single plan on the pool.
 fn on_pool(pool: &mut Pool, plan: &Plan, inputs: Vec<Tensor>, inst: &Instance) -> Result<Left, RunError> {
     let packed = plan
-        .packed
-        .iter()
-        .map(|&(w, p)| ((w, p), crate::packing::pack(p, &inputs[w as usize].layout, inputs[w as usize].data.bytes())))
+        .packed(Backend::Cpu)
+        .into_iter()
+        .map(|(w, p)| ((w, p), crate::packing::pack(p, &inputs[w as usize].layout, inputs[w as usize].data.bytes())))
         .collect();
     let given = Given { inputs: &inputs, packed };
     // SAFETY: `given` outlives `bound`, and nobody else has its buffers.

@@ -62,12 +62,9 @@ pub enum CudaError {
         /// The device's memory.
         total: usize,
     },
-    /// The plan is not one of CUDA steps.
-    #[error("step {step} is not for CUDA")]
-    NotCuda {
-        /// Its number.
-        step: usize,
-    },
+    /// The plan has no CUDA steps.
+    #[error("no step of the plan is for CUDA")]
+    NotCuda,
     /// Nothing is bound, or less than the plan reaches.
     #[error("{kind:?} has {have} bytes on the device, the plan reaches {need}")]
     Unbound {

@@ -3,24 +3,33 @@
 use super::device::Function;
 use super::error::Attempt;
 use super::kernel::Arg;
+use super::transfer::Transfer;
 use super::{CudaError, Device, DeviceBuffer, DeviceSlice};
 use crate::graph::{StorageId, StorageKind};
 use crate::plan::{Plan, StepKernel};
-use crate::{Layout, ValueId};
+use crate::{Backend, Layout, ValueId};
 use cudarc::driver::{result, sys};
+use std::collections::HashMap;
 use std::ffi::c_void;
 
 /// Says where the memory that the caller owns lies on the device: weights, inputs, states.
 pub trait Places {
     /// The memory of a storage, none if it has none.
     fn place(&self, kind: StorageKind) -> Option<DeviceSlice>;
+
+    /// Start and length of a temporary or output on the host, where some of the plan runs there.
+    fn host(&self, _storage: StorageId) -> Option<(*mut u8, usize)> {
+        None
+    }
 }
 
 /// A plan's launches with addresses, and its arena. Good for as long as what it was bound to stays where it is.
 pub struct Bound {
     device: Device,
     arena: DeviceBuffer,
+    /// By step; none where it is a transfer or the processor's.
     steps: Vec<Vec<Ready>>,
+    transfers: HashMap<usize, Transfer>,
     outputs: Vec<(u32, usize, usize)>,
     /// Where each storage of the plan lies.
     bases: Vec<Option<DeviceSlice>>,
@@ -38,15 +47,18 @@ struct Ready {
 }
 
 impl Bound {
-    /// Compiles the plan's kernels and gives every view its address. The arena starts as zeros.
+    /// Compiles the plan's kernels and gives every view of its CUDA steps its address. The arena starts as zeros.
     ///
     /// # Errors
-    /// If a step is not for CUDA, a kernel does not compile, or memory is missing.
+    /// If no step is for CUDA, a kernel does not compile, or memory is missing.
     ///
     /// # Safety
     /// What `to` names stays live on the device for as long as the result is used, and nobody else writes it while the
     /// plan runs.
     pub unsafe fn new(device: &Device, plan: &Plan, to: &dyn Places) -> Result<Bound, CudaError> {
+        if !plan.runs_on(Backend::Cuda) {
+            return Err(CudaError::NotCuda);
+        }
         let arena = DeviceBuffer::zeroed(device, plan.arena_bytes)?;
         let mut outputs = Vec::new();
         let mut bases = Vec::with_capacity(plan.graph.storages.len());
@@ -72,12 +84,24 @@ impl Bound {
             }
         };
         let mut steps = Vec::with_capacity(plan.steps.len());
+        let mut transfers = HashMap::new();
         for (number, step) in plan.steps.iter().enumerate() {
-            let StepKernel::Cuda(kernel) = step.kernel else {
-                return Err(CudaError::NotCuda { step: number });
+            let mut ready = Vec::new();
+            let kernel = match step.kernel {
+                StepKernel::Cuda(kernel) => kernel,
+                StepKernel::Transfer => {
+                    let (address, layout) = address(step.inputs[0])?;
+                    let device = DeviceSlice { address, len: layout.span() };
+                    transfers.insert(number, Transfer::new(step, &plan.graph, device, to)?);
+                    steps.push(ready);
+                    continue;
+                }
+                StepKernel::Cpu(_) => {
+                    steps.push(ready);
+                    continue;
+                }
             };
             let unit = kernel.unit(&step.inst, &step.tunables);
-            let mut ready = Vec::new();
             for launch in kernel.launches(&step.inst, &step.tunables).into_iter().filter(|l| !l.is_empty()) {
                 let mut r = Ready {
                     function: device.function(&unit, launch.entry)?,
@@ -105,7 +129,7 @@ impl Bound {
             }
             steps.push(ready);
         }
-        Ok(Bound { device: device.clone(), arena, steps, outputs, bases })
+        Ok(Bound { device: device.clone(), arena, steps, transfers, outputs, bases })
     }
 
     /// The device that it is bound to.
@@ -150,6 +174,9 @@ impl Bound {
 
     /// Launches a step. Early: its kernels may start while what was launched before still runs; they wait themselves.
     fn launch(&self, step: usize, early: bool) -> Result<(), CudaError> {
+        if let Some(transfer) = self.transfers.get(&step) {
+            return transfer.launch(&self.device);
+        }
         for r in &self.steps[step] {
             let mut params: Vec<*mut c_void> =
                 r.starts.iter().map(|&at| r.words[at..].as_ptr().cast_mut().cast()).collect();
@@ -255,7 +282,7 @@ impl Drop for StepTimes {
     }
 }
 
-/// Launches steps `range`; does not wait. With `times` there is an event before the first and after each.
+/// Launches steps `range`, of a CUDA leg; does not wait. With `times` there is an event before the first and after each.
 ///
 /// # Errors
 /// The driver's.
@@ -277,10 +304,12 @@ pub(super) fn launch(
     if let Some(t) = times {
         t.record(0, flags)?;
     }
-    // The first kernel follows copies; and with events between them, each kernel's time is to be its own.
+    // A kernel that follows copies does not start early; and with events between them, each kernel's time is to be its
+    // own.
     let early = times.is_none() && bound.device.starts_early();
     for (n, step) in range.enumerate() {
-        bound.launch(step, early && n > 0)?;
+        let follows_kernel = n > 0 && !bound.transfers.contains_key(&(step - 1));
+        bound.launch(step, early && follows_kernel)?;
         if let Some(t) = times {
             t.record(n + 1, flags)?;
         }

@@ -5,6 +5,7 @@ use super::error::Attempt;
 use super::exec::launch;
 use super::{Bound, CudaError, Device, StepTimes};
 use cudarc::driver::{result, sys};
+use std::ops::Range;
 
 /// A recorded run.
 pub struct Replay {
@@ -14,7 +15,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Records all steps of a bound plan; nothing runs. Its kernels should have run once: a driver that loads code late
+    /// Records steps of a bound plan, of one CUDA leg; nothing runs. Its kernels should have run once: a driver that loads code late
     /// cannot do so while a graph is recorded. With `times` each launch of the graph fills them.
     ///
     /// # Errors
@@ -22,14 +23,14 @@ impl Replay {
     ///
     /// # Panics
     /// If `times` has room for fewer steps.
-    pub fn record(bound: &mut Bound, steps: usize, times: Option<&StepTimes>) -> Result<Replay, CudaError> {
+    pub fn record(bound: &mut Bound, steps: Range<usize>, times: Option<&StepTimes>) -> Result<Replay, CudaError> {
         let device = bound.device().clone();
         device.synchronize()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as the device, and is idle.
         unsafe { result::stream::begin_capture(device.stream(), mode) }.attempt("recording a graph")?;
         let external = sys::CUevent_record_flags::CU_EVENT_RECORD_EXTERNAL;
-        let launched = launch(bound, 0..steps, times, external);
+        let launched = launch(bound, steps, times, external);
         // SAFETY: capture began above on this stream; it is ended whether launches failed or not.
         let graph = unsafe { result::stream::end_capture(device.stream()) }.attempt("ending a graph");
         launched?;

@@ -16,6 +16,7 @@ mod graph;
 mod kernel;
 mod memory;
 mod nvrtc;
+mod transfer;
 
 pub use cache::Cache;
 pub use compile::{Compiled, Compiler};
@@ -26,6 +27,7 @@ pub use graph::Replay;
 pub use kernel::{Arg, CudaKernel, CudaVariant, Launch, Macro, Preferred, Unit, as_is, no_macros, no_scratch, rows_of};
 pub use memory::{DeviceBuffer, DeviceSlice, Staging};
 pub use nvrtc::Nvrtc;
+pub use transfer::Locked;
 
 /// Source: tensor cores, and copies that do not wait.
 pub(crate) const TENSOR: &str = include_str!("tensor.cuh");

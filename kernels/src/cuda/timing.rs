@@ -117,7 +117,7 @@ fn time(device: &Device, shape: &Shape, choices: &[(&'static str, &[(&'static st
                 continue;
             }
         };
-        let replay = Replay::record(&mut bound, plan.steps.len(), None).unwrap();
+        let replay = Replay::record(&mut bound, 0..plan.steps.len(), None).unwrap();
         let mut micros: Vec<f64> = (0..9)
             .map(|_| {
                 device.synchronize().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::graph::{StorageId, StorageKind, ValueId};
 use crate::plan::{Plan, StepKernel};
-use crate::{Buffer, TensorPtr};
+use crate::{Backend, Buffer, TensorPtr};
 use crate::{Kernel, Packing, ops};
 
 /// Says where the memory that the caller owns lies.
@@ -33,14 +33,15 @@ pub enum BindError {
         /// Bytes needed.
         need: usize,
     },
-    /// A step that workers cannot run.
-    #[error("step {0} runs on a GPU, not on a worker pool")]
-    NotCpu(usize),
+    /// The plan has nothing for workers.
+    #[error("no step of the plan runs on a worker pool")]
+    NotCpu,
 }
 
 /// A plan's calls with addresses, its arena and scratch. Good for as long as what it was bound to stays where it is.
 pub struct Bound {
-    pub(super) calls: Vec<BoundCall>,
+    /// By step; none where it is a device's.
+    pub(super) calls: Vec<Option<BoundCall>>,
     pub(super) scratch: Pieces,
     arena: Buffer,
     /// Results of redundant steps. Held for the calls' addresses.
@@ -100,15 +101,20 @@ impl Pieces {
 }
 
 impl Bound {
-    /// Gives every view of the plan its address.
+    /// Gives every view of the plan's CPU steps its address.
     ///
     /// # Errors
-    /// If something is not bound or too small.
+    /// If something is not bound or too small, or no step is for the CPU.
     ///
     /// # Safety
     /// What `to` names stays live, and is not touched by others while the plan runs, for as long as the result is used.
     pub unsafe fn new(plan: &Plan, to: &dyn Bindings, threads: usize) -> Result<Bound, BindError> {
-        let arena = Buffer::zeroed(plan.arena_bytes);
+        if !plan.runs_on(Backend::Cpu) {
+            return Err(BindError::NotCpu);
+        }
+        // What a device copies to and from is worth locking.
+        let mixed = plan.runs_on(Backend::Cuda);
+        let arena = if mixed { Buffer::paged(plan.arena_bytes) } else { Buffer::zeroed(plan.arena_bytes) };
         let workers = threads.max(plan.threads);
         let own = Pieces::new(plan.own_bytes, workers);
         let mut bases = Vec::with_capacity(plan.graph.storages.len());
@@ -144,8 +150,11 @@ impl Bound {
             Ok(TensorPtr { ptr: unsafe { base.add(value.offset) }, layout: value.layout })
         };
         let mut calls = Vec::with_capacity(plan.steps.len());
-        for (number, step) in plan.steps.iter().enumerate() {
-            let StepKernel::Cpu(kernel) = step.kernel else { return Err(BindError::NotCpu(number)) };
+        for step in &plan.steps {
+            let StepKernel::Cpu(kernel) = step.kernel else {
+                calls.push(None);
+                continue;
+            };
             debug_assert!(step.inputs.len() <= ops::def(step.inst.op).inputs().len());
             let values = || step.inputs.iter().chain(&step.outputs).chain(&step.own_outputs).copied();
             let is_own = |v: ValueId| plan.is_own(plan.graph.value(v).storage);
@@ -163,10 +172,20 @@ impl Bound {
             }
             let shared = step.shared.map(address).transpose()?;
             let (inputs, outputs) = (step.inputs.len(), step.outputs.len());
-            calls.push(BoundCall { kernel, shared, tensors, inputs, outputs, each });
+            calls.push(Some(BoundCall { kernel, shared, tensors, inputs, outputs, each }));
         }
         let scratch = Pieces::new(plan.scratch_bytes, workers);
         Ok(Bound { calls, scratch, arena, _own: own, outputs, bases })
+    }
+
+    /// First byte of the shared temporaries, and how many there are: for locking them.
+    pub fn arena(&self) -> (*mut u8, usize) {
+        (self.arena.as_ptr(), self.arena.len())
+    }
+
+    /// Start and length of a storage, if it has a place on the host.
+    pub fn place(&self, storage: StorageId) -> Option<(*mut u8, usize)> {
+        self.bases[storage.0 as usize]
     }
 
     /// An output's bytes after a run.

@@ -17,10 +17,11 @@ use record::Track;
 /// Runs steps `range` of a bound plan on the pool, one entry for all of them.
 ///
 /// With a recorder each worker notes start and end of each of its steps; the time between an end and the next start
-/// is its wait. Part of a plan is run by the caller alone: that is for looking at what is between two steps.
+/// is its wait. All workers take part in a whole leg, which is all of a plan without placements. Less than that is run by
+/// the caller alone: that is for looking at what is between two steps.
 ///
 /// # Panics
-/// If a kernel panics (which is a bug in it).
+/// If a kernel panics (which is a bug in it), or a step is not the CPU's.
 pub fn run(
     pool: &mut Pool,
     plan: &Plan,
@@ -29,7 +30,7 @@ pub fn run(
     recorder: Option<&Recorder>,
 ) {
     // What workers have of their own is then all in the first one's memory, where `Bound::read` looks.
-    let whole = range == (0..plan.steps.len());
+    let whole = plan.legs.iter().any(|leg| leg.steps == range);
     let threads = if whole { plan.threads.min(pool.threads()) } else { 1 };
     let (calls, scratch) = (&bound.calls[..], &bound.scratch);
     if let Some(r) = recorder {
@@ -56,7 +57,7 @@ struct Worker<'a> {
     ith: usize,
     crew: Crew<'a>,
     plan: &'a Plan,
-    calls: &'a [BoundCall],
+    calls: &'a [Option<BoundCall>],
     scratch: &'a Pieces,
 }
 
@@ -160,7 +161,8 @@ impl Worker<'_> {
     }
 
     fn run(&self, part: &Part, worker: usize, piece: usize) {
-        let (step, call) = (&self.plan.steps[part.step], &self.calls[part.step]);
+        let step = &self.plan.steps[part.step];
+        let call = self.calls[part.step].as_ref().expect("the steps are the CPU's");
         let (inputs, outputs) = call.of(self.ith, part.own);
         let (ith, nth) = if part.own {
             (0, 1)
@@ -232,6 +234,77 @@ impl Recording<'_, '_, '_> {
         let (step, first) = (self.parts[index].step, self.is_first(index));
         if let Some(t) = self.track {
             if first { t.end(step) } else { t.extend(step) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, StorageKind};
+    use crate::plan::{Chooser, Chosen, Placed};
+    use crate::{Backend, Buffer, Instance, Layout, Op, Packing, Params};
+
+    /// The last node is a GPU's.
+    struct LastOnGpu;
+
+    impl Chooser for LastOnGpu {
+        fn choose(&self, _name: &str, _inst: &Instance) -> Option<Chosen> {
+            None
+        }
+
+        fn place(&self, name: &str) -> Option<Placed> {
+            (name == "last").then(|| Placed { backend: Backend::Cuda, origin: "test".into() })
+        }
+    }
+
+    struct One(Buffer);
+
+    impl Bindings for One {
+        fn weight(&self, _: u32) -> Option<(*const u8, usize)> {
+            None
+        }
+        fn packed(&self, _: u32, _: Packing) -> Option<(*const u8, usize)> {
+            None
+        }
+        fn input(&self, _: u32) -> Option<(*mut u8, usize)> {
+            Some((self.0.as_ptr(), self.0.len()))
+        }
+        fn state(&self, _: u32) -> Option<(*mut u8, usize)> {
+            None
+        }
+    }
+
+    /// A leg of a mixed plan is run by all workers, who publish what the other side reads: also what each of them made
+    /// for itself.
+    #[test]
+    fn a_leg_is_run_by_all_workers_and_leaves_what_the_other_side_reads() {
+        const N: usize = 2048;
+        let mut graph = Graph::default();
+        let mut b = graph.builder();
+        let x = b.bind(StorageKind::Input(0), Layout::f32([N, 1, 1, 1]));
+        let twice = b.one("twice", Op::Add, Params::None, &[x, x]);
+        let thrice = b.one("thrice", Op::Add, Params::None, &[twice, x]);
+        let y = b.bind(StorageKind::Output(0), Layout::f32([N, 1, 1, 1]));
+        b.node_into("last", Op::Add, Params::None, &[twice, thrice], &[y]);
+        let given = One(Buffer::from_f32(&(0..N).map(|i| i as f32).collect::<Vec<_>>()));
+        for threads in [1, 2, 3, 5] {
+            let plan = Plan::build(graph.clone(), &LastOnGpu, threads).unwrap();
+            let leg = plan.legs[0].steps.clone();
+            assert_eq!((leg.clone(), plan.steps[0].redundant), (0..2, threads > 1));
+            let mut pool = Pool::new(threads);
+            // SAFETY: `given` outlives `bound`, and nobody else has it.
+            let mut bound = unsafe { Bound::new(&plan, &given, threads) }.unwrap();
+            let mut recorder = Recorder::new(threads, plan.steps.len());
+            run(&mut pool, &plan, &mut bound, leg, Some(&recorder));
+            for (v, times) in [(twice, 2), (thrice, 3)] {
+                let want: Vec<u8> = (0..N).flat_map(|i| ((i * times) as f32).to_le_bytes()).collect();
+                let (at, len) = bound.place(plan.graph.value(v).storage).unwrap();
+                // SAFETY: the arena is alive, and nobody writes it.
+                let published = unsafe { std::slice::from_raw_parts(at, len) };
+                assert!(published == want, "times {times} by {threads}");
+            }
+            assert!((0..threads).any(|ith| recorder.took_part(ith) && recorder.steps(ith)[1].end > Ticks(0)));
         }
     }
 }

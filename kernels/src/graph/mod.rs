@@ -97,6 +97,15 @@ impl Graph {
         &self.storages[self.value(v).storage.0 as usize]
     }
 
+    /// The value that a storage was bound with, which shows all of it.
+    ///
+    /// # Panics
+    /// If the storage is none of this graph's.
+    pub fn whole(&self, storage: StorageId) -> ValueId {
+        let at = self.values.iter().position(|v| v.storage == storage);
+        ValueId(at.expect("a storage is bound with a value") as u32)
+    }
+
     /// The shapes and constants of a node.
     pub fn instance(&self, node: &Node) -> crate::Instance {
         crate::Instance {

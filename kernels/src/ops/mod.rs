@@ -67,17 +67,21 @@ static DEFS: &[&dyn OpDef] = &[
     &unary::Unary::<unary::Softplus>::DEF,
 ];
 
+/// What only the planner puts into a plan: nothing that a model's graph has, or that is checked or tuned by itself.
+static PLANNED: &[&dyn OpDef] = &[&transfer::Transfer];
+
 /// The definition of an op.
 ///
 /// # Panics
-/// If the op is missing from the list above, which a test rules out.
+/// If the op is missing from the lists above, which a test rules out.
 pub fn def(op: Op) -> &'static dyn OpDef {
     static BY_OP: OnceLock<Vec<Option<&'static dyn OpDef>>> = OnceLock::new();
-    let all = BY_OP.get_or_init(|| Op::ALL.iter().map(|&o| DEFS.iter().copied().find(|d| d.op() == o)).collect());
+    let find = |&o: &Op| DEFS.iter().chain(PLANNED).copied().find(|d| d.op() == o);
+    let all = BY_OP.get_or_init(|| Op::ALL.iter().map(find).collect());
     all[op as usize].unwrap_or_else(|| panic!("{op} is not registered"))
 }
 
-/// Every registered op.
+/// Every op of models' graphs and of lowerings.
 pub fn all() -> impl Iterator<Item = Op> {
     DEFS.iter().map(|d| d.op())
 }
@@ -121,6 +125,7 @@ pub mod softmax;
 pub mod solve_tri;
 pub mod ssm_conv;
 pub mod sum_rows;
+pub mod transfer;
 pub mod tri;
 pub mod unary;
 

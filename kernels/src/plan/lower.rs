@@ -1,43 +1,11 @@
 //! From nodes to steps: choosing variants, opening lowerings, inserting conversions.
 
-use super::{NodeIx, PlanError, PlanNode, Step, StepKernel, conversion_node};
+use super::sides::Sides;
+use super::{Chooser, NodeIx, Placed, PlanError, PlanNode, Step, StepKernel, conversion_node};
 use crate::graph::{Graph, GraphBuilder, Node, Storage, StorageId, StorageKind, Value, ValueId};
 use crate::variant::{Body, Form, Instance, Packing, Reason, Tunables, Variant};
 use crate::{Backend, Cost, Layout, Op, Params, ops};
 use std::collections::HashMap;
-
-/// Says which variant serves a node.
-pub trait Chooser {
-    /// The choice for this node, or `None` for the op's default: the first registered variant that supports it.
-    fn choose(&self, name: &str, inst: &Instance) -> Option<Chosen>;
-
-    /// Where nodes run.
-    fn backend(&self) -> Backend {
-        Backend::Cpu
-    }
-}
-
-/// An answer of a [`Chooser`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Chosen {
-    /// Name of the variant; `None` keeps the default variant and only sets tunables.
-    pub variant: Option<String>,
-    /// The row is for this revision; another one makes it stale.
-    pub revision: Option<u32>,
-    /// Tunables by name.
-    pub tunables: Vec<(String, i64)>,
-    /// Where the answer comes from, for the screen: `profile zen3.toml`.
-    pub origin: String,
-}
-
-/// Every op's default.
-pub struct Defaults;
-
-impl Chooser for Defaults {
-    fn choose(&self, _name: &str, _inst: &Instance) -> Option<Chosen> {
-        None
-    }
-}
 
 /// Deeper nesting than any sensible lowering has.
 const MAX_DEPTH: usize = 8;
@@ -56,9 +24,14 @@ pub(super) fn lower(mut graph: Graph, chooser: &dyn Chooser, threads: usize) -> 
         threads,
         converted: HashMap::new(),
         packed: HashMap::new(),
+        sides: Sides::default(),
     };
     for node in nodes {
-        l.node(node, None, false, 0)?;
+        l.top(node)?;
+    }
+    for storage in l.sides.missing_outputs(chooser.backend(), &l.out.graph) {
+        let name = format!("output.to_{}", chooser.backend());
+        l.transfer(name, None, chooser.backend(), storage, 0)?;
     }
     Ok(l.out)
 }
@@ -66,6 +39,7 @@ pub(super) fn lower(mut graph: Graph, chooser: &dyn Chooser, threads: usize) -> 
 /// A view by what it shows: values that differ only in dimensions of one are the same.
 #[derive(PartialEq, Eq, Hash)]
 struct ViewKey {
+    backend: Backend,
     storage: StorageId,
     offset: usize,
     dims: Vec<(usize, usize)>,
@@ -79,19 +53,52 @@ struct Lowerer<'a> {
     /// Conversions made so far whose source has not been written since.
     converted: HashMap<ViewKey, ValueId>,
     packed: HashMap<(u32, Packing), StorageId>,
+    sides: Sides,
+}
+
+/// What a node is to the planner.
+#[derive(Clone, Copy)]
+struct Rank {
+    backend: Backend,
+    parent: Option<NodeIx>,
+    conversion: bool,
+    depth: usize,
 }
 
 impl Lowerer<'_> {
-    fn node(&mut self, node: Node, parent: Option<NodeIx>, conversion: bool, depth: usize) -> Result<(), PlanError> {
+    /// A node of the graph itself: the only ones that are placed.
+    fn top(&mut self, node: Node) -> Result<(), PlanError> {
+        let main = self.chooser.backend();
+        let placed = self.chooser.place(&node.name).filter(|p| p.backend != main);
+        let is_state = |v: &ValueId| matches!(self.out.graph.storage(*v).kind, StorageKind::State(_));
+        let at_states = node.inputs.iter().chain(&node.outputs).any(is_state);
+        let rank = Rank { backend: main, parent: None, conversion: false, depth: 0 };
+        let Some(Placed { backend, origin }) = placed else { return self.node(node, rank) };
+        let ix = self.out.nodes.len();
+        let why = if at_states {
+            self.node(node, rank)?;
+            format!("{origin}: not on {backend}, its states are on {main}")
+        } else {
+            self.node(node, Rank { backend, ..rank })?;
+            format!("on {backend}: {origin}")
+        };
+        let note = &mut self.out.nodes[ix].note;
+        *note = Some(note.take().map_or(why.clone(), |chosen| format!("{chosen}; {why}")));
+        Ok(())
+    }
+
+    fn node(&mut self, node: Node, rank: Rank) -> Result<(), PlanError> {
+        let Rank { backend, parent, conversion, depth } = rank;
         if depth > MAX_DEPTH {
             return Err(PlanError::TooDeep { node: node.name, op: node.op, limit: MAX_DEPTH });
         }
         let inst = self.out.graph.instance(&node);
-        let (variant, tunables, note) = self.pick(&node, &inst)?;
+        let (variant, tunables, note) = self.pick(&node, &inst, backend)?;
         let ix = NodeIx(self.out.nodes.len());
         let first = self.out.steps.len();
         self.out.nodes.push(PlanNode {
             name: node.name.clone(),
+            backend,
             cost: ops::def(node.op).cost(&inst),
             inst: inst.clone(),
             variant,
@@ -103,14 +110,22 @@ impl Lowerer<'_> {
             outputs: node.outputs.clone(),
             conversion,
         });
+        if parent.is_none() && node.op != Op::Transfer {
+            // Before its first part, so that its parts are not torn apart.
+            for storage in self.sides.missing(backend, &self.out.graph, &node.inputs, &node.outputs) {
+                let name = conversion_node(&node, &format!("to_{backend}"));
+                self.transfer(name, Some(ix), backend, storage, depth + 1)?;
+            }
+        }
         match variant.body() {
             Body::Kernel(kernel) => self.kernel(&node, ix, StepKernel::Cpu(kernel), &inst, tunables, depth)?,
             Body::Cuda(kernel) => self.kernel(&node, ix, StepKernel::Cuda(kernel), &inst, tunables, depth)?,
+            Body::Transfer => self.kernel(&node, ix, StepKernel::Transfer, &inst, tunables, depth)?,
             Body::Lowering(lowering) => {
                 let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name, tunables);
                 lowering.lower(&inst, &node.inputs, &node.outputs, &mut b);
                 for part in b.into_nodes() {
-                    self.node(part, Some(ix), false, depth + 1)?;
+                    self.node(part, Rank { backend, parent: Some(ix), conversion: false, depth: depth + 1 })?;
                 }
             }
         }
@@ -122,9 +137,9 @@ impl Lowerer<'_> {
         &self,
         node: &Node,
         inst: &Instance,
+        backend: Backend,
     ) -> Result<(&'static dyn Variant, Tunables, Option<String>), PlanError> {
-        let backend = self.chooser.backend();
-        let chosen = self.chooser.choose(&node.name, inst);
+        let chosen = self.chooser.choose_on(backend, &node.name, inst);
         let mut note = None;
         let mut variant = None;
         if let Some(c) = &chosen {
@@ -234,7 +249,7 @@ impl Lowerer<'_> {
                 k.scratch(&inst, &tunables),
                 k.redundant(&inst),
             ),
-            StepKernel::Cuda(_) => (1, 1, 0, false),
+            StepKernel::Cuda(_) | StepKernel::Transfer => (1, 1, 0, false),
         };
         let on_workers = matches!(kernel, StepKernel::Cpu(_)) && self.threads > 1;
         let threads = useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1);
@@ -257,19 +272,36 @@ impl Lowerer<'_> {
             outputs: node.outputs.clone(),
         });
         // What was converted from memory that this step writes is out of date.
-        let written: Vec<StorageId> = node
-            .outputs
-            .iter()
-            .chain(updates.iter().filter_map(|&i| node.inputs.get(i)))
-            .map(|&v| self.out.graph.value(v).storage)
-            .collect();
+        let updated = updates.iter().filter_map(|&i| node.inputs.get(i));
+        let written: Vec<StorageId> =
+            node.outputs.iter().chain(updated).map(|&v| self.out.graph.value(v).storage).collect();
         self.converted.retain(|k, _| !written.contains(&k.storage));
+        self.sides.wrote(self.out.nodes[ix.0].backend, &self.out.graph, &written);
+        Ok(())
+    }
+
+    /// Brings a storage to a side, by a node of the device.
+    fn transfer(
+        &mut self,
+        name: String,
+        parent: Option<NodeIx>,
+        to: Backend,
+        storage: StorageId,
+        depth: usize,
+    ) -> Result<(), PlanError> {
+        let whole = self.out.graph.whole(storage);
+        let params = Params::Transfer { to };
+        let node = Node { name, op: Op::Transfer, params, inputs: vec![whole], outputs: Vec::new() };
+        self.node(node, Rank { backend: Backend::Cuda, parent, conversion: true, depth })?;
+        self.sides.brought(to, storage);
         Ok(())
     }
 
     fn convert(&mut self, node: &Node, ix: NodeIx, v: ValueId, form: Form, depth: usize) -> Result<ValueId, PlanError> {
         let value = *self.out.graph.value(v);
+        let backend = self.out.nodes[ix.0].backend;
         let key = ViewKey {
+            backend,
             storage: value.storage,
             offset: value.offset,
             dims: (0..4)
@@ -293,7 +325,7 @@ impl Lowerer<'_> {
         let dtype = if let Form::Quantised(to) = form { to } else { value.layout.dtype };
         let out = self.out.graph.builder().temp(Layout::contiguous(dtype, value.layout.ne));
         let conversion = Node { name: conversion_node(node, name), op, params, inputs: vec![v], outputs: vec![out] };
-        self.node(conversion, Some(ix), true, depth + 1)?;
+        self.node(conversion, Rank { backend, parent: Some(ix), conversion: true, depth: depth + 1 })?;
         self.converted.insert(key, out);
         Ok(out)
     }

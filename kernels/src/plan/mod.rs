@@ -3,18 +3,21 @@
 //! Building one takes milliseconds, owns no weights and no state, and changes neither; swapping a variant in a running
 //! model is building another plan.
 //!
-//! `lower` turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions),
-//! `redundant` finds the steps that every worker does for itself, `schedule` puts barriers where bytes demand them,
+//! `lower` turns nodes into steps (choosing variants, replacing lowerings by their graphs, inserting conversions), `sides`
+//! says which bytes must be transferred where nodes are placed on two backends, `redundant` finds the steps that every worker does for itself, `schedule` puts barriers where bytes demand them,
 //! `arena` gives temporaries their place.
 
 mod arena;
+mod choose;
 mod lower;
 mod redundant;
 mod rounds;
 mod schedule;
+mod sides;
 
-pub use lower::{Chooser, Chosen, Defaults};
+pub use choose::{Chooser, Chosen, Defaults, Placed};
 pub use rounds::{Part, Rounds};
+pub use sides::Leg;
 
 use crate::cuda::CudaKernel;
 use crate::graph::{Graph, Node, StorageId, StorageKind, ValueId};
@@ -31,6 +34,8 @@ pub struct PlanNode {
     pub name: String,
     /// Shapes and constants, before conversions.
     pub inst: Instance,
+    /// Where it runs. Transfers are the device's.
+    pub backend: Backend,
     /// Who computes it.
     pub variant: &'static dyn Variant,
     /// With these tunables.
@@ -65,6 +70,9 @@ pub enum StepKernel {
     Cpu(&'static dyn Kernel),
     /// Launched on a GPU ([`crate::cuda`]).
     Cuda(&'static dyn CudaKernel),
+    /// A copy by the GPU of input 0's storage, between its place in the host's arena and that in the device's. Where it
+    /// goes is in the instance's parameters.
+    Transfer,
 }
 
 impl StepKernel {
@@ -72,6 +80,7 @@ impl StepKernel {
         match self {
             StepKernel::Cpu(k) => k.form(inst, index),
             StepKernel::Cuda(k) => k.form(inst, index),
+            StepKernel::Transfer => Form::AsIs,
         }
     }
 
@@ -80,6 +89,7 @@ impl StepKernel {
         match self {
             StepKernel::Cpu(k) => k.shared_scratch(inst, tunables),
             StepKernel::Cuda(k) => k.scratch(inst, tunables),
+            StepKernel::Transfer => 0,
         }
     }
 }
@@ -121,6 +131,16 @@ pub struct Step {
     pub shared: Option<ValueId>,
 }
 
+impl Step {
+    /// Who runs it: workers, or a device, whose transfers are too.
+    pub fn side(&self) -> Backend {
+        match self.kernel {
+            StepKernel::Cpu(_) => Backend::Cpu,
+            StepKernel::Cuda(_) | StepKernel::Transfer => Backend::Cuda,
+        }
+    }
+}
+
 /// Steps, the nodes that they serve, and where temporaries lie.
 pub struct Plan {
     /// Nodes in order, parents before their parts.
@@ -142,8 +162,8 @@ pub struct Plan {
     copies: redundant::Copies,
     /// Most scratch that a step wants, a worker.
     pub scratch_bytes: usize,
-    /// Packed weights that must be there when the plan is bound.
-    pub packed: Vec<(u32, crate::Packing)>,
+    /// Steps in a row of one backend: one leg, unless nodes were placed.
+    pub legs: Vec<Leg>,
 }
 
 /// What a plan cannot be built for.
@@ -187,21 +207,11 @@ impl Plan {
         let copies = redundant::settle(&lowered.graph, &mut lowered.steps);
         let arena = arena::place(&lowered.graph, &lowered.steps, &segments, &copies.is_own);
         let scratch_bytes = lowered.steps.iter().map(|s| s.scratch).max().unwrap_or(0);
-        let mut packed: Vec<_> = lowered
-            .graph
-            .storages
-            .iter()
-            .filter_map(|s| match s.kind {
-                StorageKind::Packed(w, p) => Some((w, p)),
-                _ => None,
-            })
-            .collect();
-        packed.sort_unstable();
-        packed.dedup();
         Ok(Plan {
             threads: lowered.steps.iter().filter(|s| s.published).map(|s| s.threads).max().unwrap_or(1),
             nodes: lowered.nodes,
             rounds: Rounds::of(&lowered.steps),
+            legs: sides::legs(&lowered.steps),
             steps: lowered.steps,
             graph: lowered.graph,
             arena_bytes: arena.shared_bytes,
@@ -209,8 +219,35 @@ impl Plan {
             arena: arena.offsets,
             copies,
             scratch_bytes,
-            packed,
         })
+    }
+
+    /// Whether any step runs on this backend.
+    pub fn runs_on(&self, side: Backend) -> bool {
+        self.legs.iter().any(|leg| leg.side == side)
+    }
+
+    /// Packed weights that must be there when the plan's steps of this backend are bound.
+    pub fn packed(&self, side: Backend) -> Vec<(u32, crate::Packing)> {
+        let mut packed: Vec<_> = self
+            .steps
+            .iter()
+            .filter(|s| s.side() == side)
+            .flat_map(|s| &s.inputs)
+            .filter_map(|&v| match self.graph.storage(v).kind {
+                StorageKind::Packed(w, p) => Some((w, p)),
+                _ => None,
+            })
+            .collect();
+        packed.sort_unstable();
+        packed.dedup();
+        packed
+    }
+
+    /// The side that wrote a storage's bytes as they are before a step; `None` if none has.
+    pub fn written_on(&self, storage: StorageId, before: usize) -> Option<Backend> {
+        let writes = |s: &&Step| schedule::writes(s).any(|v| self.graph.value(v).storage == storage);
+        self.steps[..before].iter().rev().find(writes).map(Step::side)
     }
 
     /// Whether a storage lies in each worker's own memory.
@@ -238,9 +275,11 @@ impl Plan {
         &self.nodes[ix.0]
     }
 
-    /// Number of barriers in a run.
+    /// Number of barriers in a run: where workers meet, in the middle of what is theirs.
     pub fn barriers(&self) -> usize {
-        self.steps.iter().map(|s| usize::from(s.barrier) + s.phases - 1).sum()
+        let within = |leg: &Leg| self.steps[leg.steps.clone()].iter().map(|s| usize::from(s.barrier) + s.phases - 1);
+        let cpu = self.legs.iter().filter(|leg| leg.side == Backend::Cpu);
+        cpu.map(|leg| within(leg).sum::<usize>() - usize::from(self.steps[leg.steps.start].barrier)).sum()
     }
 }
 

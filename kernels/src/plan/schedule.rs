@@ -47,12 +47,15 @@ pub(super) fn schedule(graph: &mut Graph, steps: &mut [Step], threads: usize) ->
     let mut own: HashMap<StorageId, StorageId> = HashMap::new();
     let mut segment = 0;
     let mut next_worker = 0;
+    let mut side = None;
     for step in steps.iter_mut() {
+        // A leg is run by itself, so it is whole rounds.
+        let crosses = side.replace(step.side()).is_some_and(|before| before != step.side());
         let w: Vec<Span> = writes(step).map(|v| Span::of(graph, v)).collect();
         let mut r: Vec<Span> = reads(graph, step).map(|v| Span::of(graph, v)).collect();
         let hits = |a: &[Span], b: &[Span]| a.iter().any(|x| b.iter().any(|y| x.meets(y)));
         let waits: Vec<Span> = r.iter().copied().filter(|s| !own.contains_key(&s.storage)).collect();
-        step.barrier = hits(&waits, &written) || hits(&w, &written) || hits(&w, &read);
+        step.barrier = crosses || hits(&waits, &written) || hits(&w, &written) || hits(&w, &read);
         if step.barrier {
             segment += 1;
             next_worker = 0;

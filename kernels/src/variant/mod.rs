@@ -155,6 +155,8 @@ pub enum Body<'a> {
     Kernel(&'a dyn Kernel),
     /// Computes by itself on an NVIDIA GPU.
     Cuda(&'a dyn CudaKernel),
+    /// Moves bytes between the host and an NVIDIA GPU: what the planner puts between two backends' nodes.
+    Transfer,
     /// Becomes a graph of simpler ops. Lowerings serve every backend: their parts are chosen for the one at hand.
     Lowering(&'a dyn Lowering),
 }
@@ -165,7 +167,7 @@ impl Body<'_> {
         match self {
             Body::Kernel(k) => k.form(inst, index),
             Body::Cuda(k) => k.form(inst, index),
-            Body::Lowering(_) => Form::AsIs,
+            Body::Transfer | Body::Lowering(_) => Form::AsIs,
         }
     }
 }

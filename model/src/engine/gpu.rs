@@ -1,23 +1,14 @@
-//! Plans on a GPU.
-//!
-//! A run that comes again is launched as one CUDA graph (*whole*). A recorded run has an event after each step
-//! (*attributed*), inside a graph of its own where graphs are allowed, so that the host's launches do not hold it up.
-//! Either way the host waits once, when it fetches the logits.
+//! What plans on a GPU are bound to, and where their results land.
 
 use super::EngineError;
 use super::memory::{Binding, write_inputs};
 use crate::device_weights::{DeviceWeights, wanted};
-use crate::profiling::{PlanInfo, RunRecord};
 use crate::qwen3next::io;
 use crate::state::State;
-use deltascope_kernels::cuda::{
-    self, Bound, CudaError, Device, DeviceBuffer, DeviceInfo, DeviceSlice, Places, Replay, Staging, StepTimes,
-};
-use deltascope_kernels::graph::StorageKind;
+use deltascope_kernels::cuda::{Bound, CudaError, Device, DeviceBuffer, DeviceInfo, DeviceSlice, Places, Staging};
+use deltascope_kernels::exec;
+use deltascope_kernels::graph::{StorageId, StorageKind};
 use deltascope_kernels::plan::Plan;
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// Weights and inputs on a GPU.
 pub(super) struct Gpu {
@@ -46,6 +37,11 @@ impl Gpu {
         })
     }
 
+    /// Whether runs that come again are graphs.
+    pub fn graphs(&self) -> bool {
+        self.graphs
+    }
+
     pub fn info(&self) -> &DeviceInfo {
         self.device.info()
     }
@@ -71,22 +67,13 @@ impl Gpu {
         self.staging.send(&mut self.inputs)
     }
 
-    pub fn bind(&mut self, plan: &Plan, to: Binding<'_>) -> Result<Launches, EngineError> {
+    /// Gives a plan's steps on the GPU their addresses; `host` has its other steps', if it has any.
+    pub fn bind(&mut self, plan: &Plan, to: Binding<'_>, host: Option<&exec::Bound>) -> Result<Bound, EngineError> {
         self.weights.ensure(to.model, &wanted(plan), plan.arena_bytes, to.progress)?;
-        let view = View { gpu: self, state: to.state, slot: to.slot };
+        let view = View { gpu: self, state: to.state, slot: to.slot, host };
         // SAFETY: the engine owns weights, states and inputs on the device, moves none of them, drops plans when an
         // input is reallocated, and runs one plan at a time.
-        let bound = unsafe { Bound::new(&self.device, plan, &view)? };
-        let logits = bound.output_place(io::LOGITS).ok_or(EngineError::NoLogits)?;
-        Ok(Launches {
-            whole: None,
-            timed: None,
-            bound,
-            steps: plan.steps.len(),
-            logits,
-            warm: false,
-            graphs: self.graphs,
-        })
+        Ok(unsafe { Bound::new(&self.device, plan, &view)? })
     }
 }
 
@@ -95,6 +82,7 @@ struct View<'a> {
     gpu: &'a Gpu,
     state: &'a State,
     slot: usize,
+    host: Option<&'a exec::Bound>,
 }
 
 impl Places for View<'_> {
@@ -109,24 +97,10 @@ impl Places for View<'_> {
             StorageKind::Input(_) | StorageKind::Temp | StorageKind::Output(_) => None,
         }
     }
-}
 
-/// A plan's launches. Graphs come before what they use: fields are dropped in order.
-pub struct Launches {
-    whole: Option<Replay>,
-    timed: Option<Timed>,
-    bound: Bound,
-    steps: usize,
-    logits: DeviceSlice,
-    /// It has run, so that all of its code is loaded.
-    warm: bool,
-    graphs: bool,
-}
-
-/// Events around each step.
-struct Timed {
-    replay: Option<Replay>,
-    times: StepTimes,
+    fn host(&self, storage: StorageId) -> Option<(*mut u8, usize)> {
+        self.host?.place(storage)
+    }
 }
 
 /// Where logits of a GPU's runs land on the host: of all plans the same.
@@ -142,67 +116,13 @@ impl Landing {
         Some(&self.staging.as_ref()?.as_f32()[..self.len / 4])
     }
 
-    fn fetch(&mut self, device: &Device, from: DeviceSlice) -> Result<(), CudaError> {
+    /// Fetches them, and waits for the run.
+    pub fn fetch(&mut self, device: &Device, from: DeviceSlice) -> Result<(), CudaError> {
         let staging = match self.staging.take().filter(|s| s.bytes().len() >= from.len) {
             Some(s) => s,
             None => Staging::new(device, from.len)?,
         };
         self.len = from.len;
         self.staging.insert(staging).fetch(from)
-    }
-}
-
-impl Launches {
-    /// Runs some of the steps and waits; after the last one the logits are fetched.
-    pub fn run(&mut self, range: Range<usize>, landing: &mut Landing) -> Result<(), CudaError> {
-        let all = range == (0..self.steps);
-        if all && self.graphs && self.warm {
-            if self.whole.is_none() {
-                self.whole = Some(Replay::record(&mut self.bound, self.steps, None)?);
-            }
-            if let Some(replay) = &self.whole {
-                // SAFETY: plan and memory are alive, see `Gpu::bind`.
-                unsafe { replay.launch()? }
-            }
-        } else {
-            cuda::run(&mut self.bound, range.clone(), None)?;
-        }
-        self.warm |= all;
-        if range.end == self.steps {
-            landing.fetch(self.bound.device(), self.logits)
-        } else {
-            self.bound.device().synchronize()
-        }
-    }
-
-    /// Runs all steps with an event after each, and says what each took.
-    pub fn run_recorded(&mut self, info: &Arc<PlanInfo>, landing: &mut Landing) -> Result<RunRecord, CudaError> {
-        let timed = match self.timed.take() {
-            Some(t) => t,
-            None => {
-                let times = StepTimes::new(self.bound.device(), self.steps)?;
-                let graph = self.graphs && self.warm;
-                let replay = graph.then(|| Replay::record(&mut self.bound, self.steps, Some(&times))).transpose()?;
-                Timed { replay, times }
-            }
-        };
-        let started = Instant::now();
-        match &timed.replay {
-            // SAFETY: as in `run`; the times live beside the graph.
-            Some(replay) => unsafe { replay.launch()? },
-            None => cuda::run(&mut self.bound, 0..self.steps, Some(&timed.times))?,
-        }
-        landing.fetch(self.bound.device(), self.logits)?;
-        let wall = started.elapsed();
-        let micros = timed.times.micros(self.steps)?;
-        // Recorded before anything had run: the next time as a graph.
-        self.timed = Some(timed).filter(|t| t.replay.is_some() || !self.graphs);
-        self.warm = true;
-        Ok(RunRecord::attributed(info, &micros, wall))
-    }
-
-    /// What a value of the plan holds now.
-    pub fn read(&self, plan: &Plan, v: deltascope_kernels::ValueId) -> Result<Vec<u8>, CudaError> {
-        self.bound.read(plan, v)
     }
 }

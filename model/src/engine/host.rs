@@ -3,17 +3,15 @@
 use super::EngineError;
 use super::memory::{Binding, write_inputs};
 use crate::model::Model;
-use crate::profiling::{PlanInfo, RunRecord};
+use crate::profiling::Recording;
 use crate::qwen3next::io;
 use crate::state::State;
 use crate::store::PackedStore;
 use deltascope_kernels::exec::{self, Bindings, Bound, Recorder};
 use deltascope_kernels::plan::Plan;
 use deltascope_kernels::pool::Pool;
-use deltascope_kernels::{Buffer, Packing};
+use deltascope_kernels::{Backend, Buffer, Packing};
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// Packed weights and inputs. Weights that are not packed are read from the mapped file.
 pub(super) struct Host {
@@ -46,7 +44,7 @@ impl Host {
     }
 
     pub fn bind(&mut self, plan: &Plan, to: Binding<'_>) -> Result<Bound, EngineError> {
-        self.store.ensure(to.model, &plan.packed, to.progress)?;
+        self.store.ensure(to.model, &plan.packed(Backend::Cpu), to.progress)?;
         let view = View { host: self, model: to.model, state: to.state, slot: to.slot };
         // SAFETY: the engine owns or shares what is bound (the mapped file through `model`, packed weights, states,
         // inputs), moves none of it, drops plans when an input is reallocated, and runs one plan at a time.
@@ -102,17 +100,16 @@ impl Workers {
         exec::run(&mut self.pool, plan, bound, range, None);
     }
 
-    /// Runs all of them, and says what each took.
-    pub fn run_recorded(&mut self, plan: &Plan, bound: &mut Bound, info: &Arc<PlanInfo>) -> RunRecord {
-        let (started, steps) = (Instant::now(), plan.steps.len());
+    /// Runs a leg and notes what each step took.
+    pub fn run_recorded(&mut self, plan: &Plan, bound: &mut Bound, leg: Range<usize>, into: &mut Recording) {
+        let steps = plan.steps.len();
         let threads = plan.threads.min(self.pool.threads());
         if !self.recorder.as_mut().is_some_and(|r| r.fits(threads, steps)) {
             self.recorder = None;
         }
         let most = self.pool.threads();
         let recorder = self.recorder.get_or_insert_with(|| Recorder::new(most, steps.next_power_of_two()));
-        exec::run(&mut self.pool, plan, bound, 0..steps, Some(recorder));
-        let wall = started.elapsed();
-        RunRecord::read(recorder, info, threads, wall)
+        exec::run(&mut self.pool, plan, bound, leg.clone(), Some(recorder));
+        into.by_workers(recorder, threads, leg);
     }
 }

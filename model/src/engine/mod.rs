@@ -8,7 +8,9 @@
 mod error;
 mod gpu;
 mod host;
+mod launches;
 mod memory;
+mod mixed;
 mod options;
 mod place;
 mod plans;
@@ -18,7 +20,7 @@ pub use error::EngineError;
 pub use options::{Options, Place};
 pub use plans::Ready;
 
-use crate::choice::ProfileChooser;
+use crate::choice::{ProfileChooser, placed_on};
 use crate::model::Model;
 use crate::profiling::{PlanInfo, RunRecord};
 use crate::qwen3next::{BatchShape, Logits};
@@ -72,27 +74,21 @@ impl Engine {
     /// If the options ask for more than the model or the memory has.
     pub fn new(model: Arc<Model>, stack: Stack, mut options: Options) -> Result<Engine, EngineError> {
         let shape = options.settle(&model, &stack)?;
-        let found = place::find(options.place, place::Need::of(&model, shape))?;
-        let memory = match &found.gpu {
-            Some(device) => Memory::Gpu(Box::new(Gpu::new(device.clone(), options.graphs)?)),
-            None => {
-                let (available, need) = (available_memory(), State::bytes_for(&model.config, shape));
-                if need > available {
-                    return Err(EngineError::Memory {
-                        what: "the state",
-                        need: need >> 20,
-                        available: available >> 20,
-                    });
-                }
-                if options.packed_budget == 0 {
-                    options.packed_budget = (available - need) / 4 * 3;
-                }
-                Memory::Host(Host::new(options.packed_budget))
-            }
-        };
+        let found = place::find(options.place, &model, shape, &stack)?;
+        let main = found.main;
+        let on_host = if main == Backend::Cpu { State::bytes_for(&model.config, shape) } else { 0 };
+        let available = available_memory();
+        if on_host > available {
+            return Err(EngineError::Memory { what: "the state", need: on_host >> 20, available: available >> 20 });
+        }
+        if options.packed_budget == 0 {
+            options.packed_budget = (available - on_host) / 4 * 3;
+        }
+        let gpu = found.gpu.as_ref().map(|device| Gpu::new(device.clone(), options.graphs)).transpose()?;
+        let memory = Memory { main, host: Host::new(options.packed_budget), gpu: gpu.map(Box::new) };
         let workers = Workers::new(options.threads_decode.max(options.threads_prefill));
         Ok(Engine {
-            state: State::new(&model.config, shape, found.gpu.as_ref())?,
+            state: State::new(&model.config, shape, found.gpu.as_ref().filter(|_| main == Backend::Cuda))?,
             memory,
             note: found.note,
             model,
@@ -111,14 +107,19 @@ impl Engine {
         &self.model
     }
 
-    /// Where it runs.
+    /// Where it runs, but for nodes that are placed elsewhere.
     pub fn backend(&self) -> Backend {
-        self.memory.backend()
+        self.memory.main
     }
 
-    /// The GPU that it runs on, if it does.
+    /// The GPU that it runs on, if it does, or that nodes can be placed on.
     pub fn device(&self) -> Option<&DeviceInfo> {
         self.memory.device()
+    }
+
+    /// Whether there is a GPU and the profiles place nodes on another backend than the rest.
+    pub fn is_mixed(&self) -> bool {
+        self.memory.gpu.is_some() && self.stack.places().any(|p| placed_on(p.backend, true) != Some(self.memory.main))
     }
 
     /// Why a GPU that is there is not used, where the engine was left to choose.
@@ -299,8 +300,8 @@ impl Engine {
 
     fn build(&mut self, key: PlanKey) -> Result<Ready, EngineError> {
         let (phase, backend) = (key.phase, self.backend());
-        let chooser =
-            ProfileChooser { stack: &self.stack, phase, tokens: key.shape.n_tokens * key.shape.n_seqs, backend };
+        let tokens = key.shape.n_tokens * key.shape.n_seqs;
+        let chooser = ProfileChooser { stack: &self.stack, phase, tokens, backend, gpu: self.memory.gpu.is_some() };
         let plan = plans::plan(&self.model, &self.state, key.shape, &chooser, self.threads(phase))?;
         let mut silent = |_: PackProgress| {};
         let to = Binding {
@@ -319,10 +320,11 @@ impl Engine {
     }
 
     fn threads(&self, phase: Phase) -> usize {
-        match (self.backend(), phase) {
-            (Backend::Cuda, _) => 1,
-            (Backend::Cpu, Phase::Decode) => self.options.threads_decode,
-            (Backend::Cpu, Phase::Prefill) => self.options.threads_prefill,
+        let on_gpu_alone = self.backend() == Backend::Cuda && !self.is_mixed();
+        match phase {
+            _ if on_gpu_alone => 1,
+            Phase::Decode => self.options.threads_decode,
+            Phase::Prefill => self.options.threads_prefill,
         }
     }
 

@@ -1,17 +1,24 @@
 //! Where an engine runs: what was asked for against what there is.
 
 use super::{EngineError, Place};
+use crate::choice::placed_on;
 use crate::model::Model;
-use crate::qwen3next::StateShape;
+use crate::qwen3next::{self, BatchShape, Logits, StateShape};
 use crate::state::State;
 use deltascope_kernels::cuda::{CudaError, Device};
+use deltascope_kernels::graph::{Node, StorageKind};
+use deltascope_kernels::{Backend, ValueId};
+use deltascope_profiles::Stack;
+use std::collections::BTreeSet;
 
 /// An open GPU, or none and why not.
 #[derive(Debug)]
 pub(super) struct Found<D> {
-    /// The GPU to run on; the processor if there is none.
+    /// Where nodes run that are not placed elsewhere.
+    pub main: Backend,
+    /// The GPU to run on, or to place nodes on.
     pub gpu: Option<D>,
-    /// Why a GPU that is there is not used.
+    /// Why a GPU that is there is not used, or one that placements name is not there.
     pub note: Option<String>,
 }
 
@@ -21,15 +28,23 @@ const HEADROOM: usize = 256 << 20;
 /// What a model takes of a GPU's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    /// All weights.
+    /// All weights that nodes on the GPU read.
     pub weights: usize,
-    /// All sequences' states.
+    /// All sequences' states, if they are there.
     pub state: usize,
 }
 
 impl Need {
-    pub fn of(model: &Model, shape: StateShape) -> Need {
-        Need { weights: model.weights.bytes() as usize, state: State::bytes_for(&model.config, shape) }
+    /// Of a model whose nodes run on `main`, but for those that the profiles place elsewhere.
+    pub fn of(model: &Model, shape: StateShape, main: Backend, stack: &Stack) -> Need {
+        let state = if main == Backend::Cuda { State::bytes_for(&model.config, shape) } else { 0 };
+        let weights = if stack.places().next().is_none() {
+            model.weights.bytes() as usize
+        } else {
+            let on_gpu = weights_on_gpu(model, shape, main, stack);
+            on_gpu.iter().filter_map(|&id| model.weight(id)).map(|t| t.data().len()).sum()
+        };
+        Need { weights, state }
     }
 
     /// Whether it fits so much free memory. Asked before anything is taken.
@@ -46,31 +61,58 @@ impl Need {
     }
 }
 
+/// Weights that a node on the GPU reads. Nodes are the same in every phase.
+fn weights_on_gpu(model: &Model, state: StateShape, main: Backend, stack: &Stack) -> BTreeSet<u32> {
+    let shape = BatchShape { n_tokens: 1, n_seqs: 1, n_kv: state.n_ctx.min(256), logits: Logits::Last };
+    let graph = qwen3next::build(&model.config, &model.weights, &model.weight_ids, state, shape);
+    let is_state = |v: &ValueId| matches!(graph.storage(*v).kind, StorageKind::State(_));
+    let placed = |node: &Node| {
+        let place = stack.place(&node.name).and_then(|(place, _)| placed_on(place.backend, true));
+        place.filter(|_| !node.inputs.iter().any(is_state)).unwrap_or(main)
+    };
+    let on_gpu = graph.nodes.iter().filter(|node| placed(node) == Backend::Cuda);
+    let weight = |v: &ValueId| match graph.storage(*v).kind {
+        StorageKind::Weight(id) => Some(id),
+        _ => None,
+    };
+    on_gpu.flat_map(|node| node.inputs.iter().filter_map(weight)).collect()
+}
+
 /// The place for a model on this machine.
 ///
 /// # Errors
 /// If a GPU is asked for and there is none that the model fits.
-pub(super) fn find(place: Place, need: Need) -> Result<Found<Device>, EngineError> {
-    settle(place, || Device::first().cloned(), |device| need.fits(device.memory()?.0))
+pub(super) fn find(
+    place: Place,
+    model: &Model,
+    shape: StateShape,
+    stack: &Stack,
+) -> Result<Found<Device>, EngineError> {
+    let main = if place == Place::Cpu { Backend::Cpu } else { Backend::Cuda };
+    let named = stack.places().any(|place| placed_on(place.backend, true) == Some(Backend::Cuda));
+    let need = || Need::of(model, shape, main, stack);
+    settle(place, named, || Device::first().cloned(), |device| need().fits(device.memory()?.0))
 }
 
-/// The place, given how a GPU is opened and whether the model fits it.
+/// The place, given whether a GPU is named by placements, how it is opened and whether the model fits it.
 fn settle<D>(
     place: Place,
+    named: bool,
     open: impl FnOnce() -> Result<D, CudaError>,
     fits: impl FnOnce(&D) -> Result<(), EngineError>,
 ) -> Result<Found<D>, EngineError> {
-    let none = |note| Ok(Found { gpu: None, note });
-    if place == Place::Cpu {
+    let none = |note| Ok(Found { main: Backend::Cpu, gpu: None, note });
+    if place == Place::Cpu && !named {
         return none(None);
     }
+    let main = if place == Place::Cpu { Backend::Cpu } else { Backend::Cuda };
     let opened = open().map_err(EngineError::from).and_then(|gpu| fits(&gpu).map(|()| gpu));
     match (opened, place) {
-        (Ok(gpu), _) => Ok(Found { gpu: Some(gpu), note: None }),
+        (Ok(gpu), _) => Ok(Found { main, gpu: Some(gpu), note: None }),
         // A machine without a GPU is nothing to speak of where none was asked for.
-        (Err(EngineError::Cuda(CudaError::NoDriver)), Place::Auto) => none(None),
-        (Err(e), Place::Auto) => none(Some(format!("the GPU is not used: {e}"))),
-        (Err(e), _) => Err(e),
+        (Err(EngineError::Cuda(CudaError::NoDriver)), Place::Auto) if !named => none(None),
+        (Err(e), Place::Auto | Place::Cpu) => none(Some(format!("the GPU is not used: {e}"))),
+        (Err(e), Place::Cuda) => Err(e),
     }
 }
 
@@ -83,7 +125,7 @@ mod tests {
     }
 
     fn place(place: Place, open: Result<u8, CudaError>, need: Need, free: usize) -> Result<Found<u8>, EngineError> {
-        settle(place, || open, |_| need.fits(free))
+        settle(place, false, || open, |_| need.fits(free))
     }
 
     const SMALL: Need = Need { weights: 1 << 20, state: 1 << 20 };
@@ -124,7 +166,38 @@ mod tests {
         for choice in [Place::Cuda, Place::Auto] {
             assert_eq!(place(choice, Ok(7), SMALL, 1 << 40).unwrap().gpu, Some(7));
         }
-        let cpu: Found<u8> = settle(Place::Cpu, || panic!("opened"), |_| panic!("asked")).unwrap();
+        let cpu: Found<u8> = settle(Place::Cpu, false, || panic!("opened"), |_| panic!("asked")).unwrap();
         assert!(cpu.gpu.is_none() && cpu.note.is_none());
+    }
+
+    #[test]
+    fn a_gpu_that_placements_name_is_opened_beside_the_processor_and_said_to_be_missing_where_it_is() {
+        let there = settle(Place::Cpu, true, || Ok(7), |_| SMALL.fits(1 << 40)).unwrap();
+        assert_eq!((there.main, there.gpu, there.note), (Backend::Cpu, Some(7), None));
+        for place in [Place::Cpu, Place::Auto] {
+            let missing: Found<u8> = settle(place, true, || Err(CudaError::NoDriver), |_| Ok(())).unwrap();
+            assert!(missing.gpu.is_none() && missing.note.unwrap().contains("no CUDA driver"));
+        }
+    }
+
+    #[test]
+    fn only_what_is_placed_on_the_gpu_has_to_fit_it() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/deltascope-demo-q4_k_m.gguf");
+        let model = Model::open(file).unwrap();
+        let shape = StateShape { n_slots: 1, n_ctx: 256, kv_type: deltascope_kernels::DType::F16 };
+        let need = |main, places: &[&str]| {
+            let mut stack = Stack::new();
+            stack.session_mut().places = places.iter().map(|p| p.parse().unwrap()).collect();
+            Need::of(&model, shape, main, &stack)
+        };
+        let (all, none) = (need(Backend::Cuda, &[]), need(Backend::Cpu, &["nobody=cuda"]));
+        assert_eq!(need(Backend::Cuda, &["nobody=cpu"]), all);
+        assert_eq!(none, Need { weights: 0, state: 0 });
+        let (rest, experts) = (need(Backend::Cuda, &["blk.*.ffn=cpu"]), need(Backend::Cpu, &["blk.*.ffn=cuda"]));
+        assert_eq!(rest.state, all.state);
+        assert!(
+            experts.weights > all.weights / 2 && rest.weights + experts.weights == all.weights,
+            "{rest:?} {experts:?}"
+        );
     }
 }

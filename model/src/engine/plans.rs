@@ -1,10 +1,12 @@
 //! Plans that are ready to run, by shape of batch.
 
 use super::EngineError;
-use super::gpu::{Landing, Launches};
+use super::gpu::Landing;
 use super::host::Workers;
+use super::launches::OnGpu;
+use super::mixed::Mixed;
 use crate::model::Model;
-use crate::profiling::{PlanInfo, RunRecord};
+use crate::profiling::{PlanInfo, Recording, RunRecord};
 use crate::qwen3next::{self, BatchShape, io};
 use crate::state::State;
 use deltascope_kernels::ValueId;
@@ -13,6 +15,7 @@ use deltascope_kernels::plan::{Chooser, Plan};
 use deltascope_profiles::{Phase, Stack};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +38,8 @@ pub struct Ready {
 /// A bound plan, where it runs.
 pub(super) enum Program {
     Host(Bound),
-    Gpu(Box<Launches>),
+    Gpu(Box<OnGpu>),
+    Mixed(Box<Mixed>),
 }
 
 /// Plans kept for use again, the latest last. Few: a prefill plan owns the memory of its temporaries.
@@ -100,7 +104,8 @@ impl Ready {
     pub(super) fn read(&self, v: ValueId) -> Result<Vec<u8>, EngineError> {
         match &self.program {
             Program::Host(bound) => Ok(bound.read(&self.plan, v)),
-            Program::Gpu(launches) => Ok(launches.read(&self.plan, v)?),
+            Program::Gpu(gpu) => Ok(gpu.bound().read(&self.plan, v)?),
+            Program::Mixed(mixed) => mixed.read(&self.plan, v),
         }
     }
 
@@ -108,17 +113,30 @@ impl Ready {
     pub(super) fn run(&mut self, range: Range<usize>, by: &mut Runners) -> Result<(), EngineError> {
         match &mut self.program {
             Program::Host(bound) => by.workers.run(&self.plan, bound, range),
-            Program::Gpu(launches) => launches.run(range, &mut by.landing)?,
+            Program::Gpu(gpu) => gpu.run(range, &mut by.landing)?,
+            Program::Mixed(mixed) => mixed.run(&self.plan, range, by)?,
         }
         Ok(())
     }
 
     /// Runs all of them, and says what each took.
     pub(super) fn run_recorded(&mut self, by: &mut Runners) -> Result<RunRecord, EngineError> {
+        let mut recording = Recording::new(&self.info);
+        let started = Instant::now();
         match &mut self.program {
-            Program::Host(bound) => Ok(by.workers.run_recorded(&self.plan, bound, &self.info)),
-            Program::Gpu(launches) => Ok(launches.run_recorded(&self.info, &mut by.landing)?),
+            Program::Host(bound) => {
+                by.workers.run_recorded(&self.plan, bound, 0..self.plan.steps.len(), &mut recording);
+            }
+            Program::Gpu(gpu) => gpu.run_timed(&mut by.landing)?,
+            Program::Mixed(mixed) => mixed.run_recorded(&self.plan, by, &mut recording)?,
         }
+        let wall = started.elapsed();
+        match &self.program {
+            Program::Host(_) => {}
+            Program::Gpu(gpu) => gpu.note(&mut recording)?,
+            Program::Mixed(mixed) => mixed.note(&mut recording)?,
+        }
+        Ok(recording.finish(wall))
     }
 
     /// The logits of its last run, if that was the last of all runs.
@@ -126,6 +144,7 @@ impl Ready {
         match &self.program {
             Program::Host(bound) => bound.output_f32(io::LOGITS),
             Program::Gpu(_) => by.landing.logits(),
+            Program::Mixed(mixed) => mixed.logits(&by.landing),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::qwen3next::Logits;
 use deltascope_kernels::Buffer;
 use deltascope_kernels::check::{self, Difference, Outcome, Tensor};
 use deltascope_kernels::graph::ValueId;
-use deltascope_kernels::{Instance, Tunables, Variant, ops};
+use deltascope_kernels::{Backend, Instance, Tunables, Variant, ops};
 use deltascope_profiles::{Phase, Stack};
 
 /// A node's live inputs and what the variant in force made of them.
@@ -24,6 +24,8 @@ pub struct Tap {
     pub result: Outcome,
     /// Who computed it.
     pub variant: &'static dyn Variant,
+    /// Where.
+    pub backend: Backend,
 }
 
 /// What a check of a node found.
@@ -92,10 +94,10 @@ impl Engine {
         let outputs = n.outputs.iter().map(|&v| copy(ready, v)).collect::<Result<_, _>>()?;
         let states = ops::def(n.op()).updates().iter().filter_map(|&i| n.inputs.get(i)).map(|&v| copy(ready, v));
         let result = Outcome { outputs, states: states.collect::<Result<_, _>>()?, micros: 0.0 };
-        Ok(Tap { node: n.name.clone(), inst: n.inst.clone(), inputs, result, variant: n.variant })
+        Ok(Tap { node: n.name.clone(), inst: n.inst.clone(), inputs, result, variant: n.variant, backend: n.backend })
     }
 
-    /// Runs a variant alone on a tap's inputs and compares it with the variant in force and with the reference. Parts of
+    /// Runs a variant alone on a tap's inputs, where the node ran, and compares it with the variant in force and with the reference. Parts of
     /// a lowering are chosen by the profiles of `stack`.
     ///
     /// # Errors
@@ -108,8 +110,8 @@ impl Engine {
         stack: &Stack,
         phase: Phase,
     ) -> Result<Checked, EngineError> {
-        let backend = self.backend();
-        let below = ProfileChooser { stack, phase, tokens: 1, backend };
+        let (backend, gpu) = (tap.backend, self.device().is_some());
+        let below = ProfileChooser { stack, phase, tokens: 1, backend, gpu };
         let pool = self.pool();
         let new = check::run_on(backend, pool, variant, tunables, tap.inst.params, &tap.inputs, None, &below)?;
         let reference = check::run_reference(pool, tap.inst.op, tap.inst.params, &tap.inputs)?;

@@ -2,7 +2,7 @@
 
 use crate::choice::weight_of;
 use deltascope_kernels::plan::Plan;
-use deltascope_kernels::{Backend, Cost, DType, Instance, Op, Variant};
+use deltascope_kernels::{Backend, Cost, DType, Instance, Op, Params, Variant};
 use deltascope_profiles::Phase;
 use std::ops::Range;
 
@@ -18,6 +18,8 @@ pub struct NodeInfo {
     pub dtype: Option<DType>,
     /// Shapes and constants.
     pub inst: Instance,
+    /// Where it runs; transfers are the device's.
+    pub backend: Backend,
     /// Who computes it.
     pub variant: &'static dyn Variant,
     /// Its tunables by name, those of every kernel (`threads`, `redundant`) included where they are set.
@@ -50,7 +52,7 @@ pub struct PlanInfo {
     pub step_nodes: Vec<usize>,
     /// Of the plan.
     pub phase: Phase,
-    /// Where it runs.
+    /// Where nodes run that are not placed elsewhere.
     pub backend: Backend,
     /// Workers.
     pub threads: usize,
@@ -80,9 +82,10 @@ impl PlanInfo {
                 NodeInfo {
                     name: n.name.clone(),
                     op: n.inst.op,
-                    label: dtype.map_or_else(|| n.inst.op.name().to_owned(), |t| format!("{} {t}", n.inst.op)),
+                    label: label(&n.inst, dtype),
                     dtype,
                     inst: n.inst.clone(),
+                    backend: n.backend,
                     variant: n.variant,
                     tunables,
                     note: n.note.clone(),
@@ -103,9 +106,24 @@ impl PlanInfo {
             phase,
             backend,
             threads: plan.threads,
-            // Steps on a GPU follow one another on a stream, without meeting.
-            barriers: if backend == Backend::Cpu { plan.barriers() } else { 0 },
+            barriers: plan.barriers(),
         }
+    }
+}
+
+impl PlanInfo {
+    /// Whether its nodes run on two backends.
+    pub fn is_mixed(&self) -> bool {
+        self.nodes.iter().any(|n| n.backend != self.backend)
+    }
+}
+
+/// The op with its weight's type or, of a transfer, where it goes.
+fn label(inst: &Instance, dtype: Option<DType>) -> String {
+    match (inst.params, dtype) {
+        (Params::Transfer { to }, _) => format!("{} to {to}", inst.op),
+        (_, Some(dtype)) => format!("{} {dtype}", inst.op),
+        (_, None) => inst.op.name().to_owned(),
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod info;
 mod record;
+mod recording;
 mod stats;
 
 pub use info::{NodeInfo, PlanInfo};
-pub use record::{RunRecord, StepCost};
+pub use record::{RunRecord, StepCost, Track};
+pub(crate) use recording::Recording;
 pub use stats::{Group, Row, Stats, Table};

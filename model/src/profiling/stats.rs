@@ -47,6 +47,8 @@ pub struct Row {
     pub gb_per_s: f64,
     /// Variants that serve its nodes.
     pub variants: Vec<&'static str>,
+    /// Where its nodes run.
+    pub backends: Vec<Backend>,
     /// All its nodes were lowered: the time is that of its parts, which have rows of their own.
     pub lowered: bool,
     /// `total_us` of each run kept, the latest last: for histograms and intervals.
@@ -70,6 +72,8 @@ pub struct Table {
     pub barriers: usize,
     /// Where the runs were, which says how their steps were timed.
     pub backend: Backend,
+    /// Some nodes were placed on another backend.
+    pub mixed: bool,
 }
 
 /// Runs of one plan, the latest `capacity` of them.
@@ -154,6 +158,7 @@ impl Stats {
             residual_us: mean(&|r| r.residual_us),
             barriers: info.barriers,
             backend: info.backend,
+            mixed: info.is_mixed(),
         }
     }
 
@@ -183,6 +188,9 @@ impl Stats {
         let mut variants: Vec<&'static str> = nodes.iter().map(|&i| info.nodes[i].variant.spec().name).collect();
         variants.sort_unstable();
         variants.dedup();
+        let mut backends: Vec<Backend> = nodes.iter().map(|&i| info.nodes[i].backend).collect();
+        backends.sort_unstable();
+        backends.dedup();
         let first_op = info.nodes[nodes[0]].op;
         Row {
             label,
@@ -197,6 +205,7 @@ impl Stats {
             gb_per_s: if total_us > 0.0 { cost.bytes / total_us / 1e3 } else { 0.0 },
             cost,
             variants,
+            backends,
             lowered: nodes.iter().all(|&i| info.nodes[i].lowered),
             samples,
             nodes,
@@ -239,8 +248,8 @@ fn same_plan(a: &Arc<PlanInfo>, b: &Arc<PlanInfo>) -> bool {
         || (a.phase == b.phase
             && a.nodes.len() == b.nodes.len()
             && a.step_nodes == b.step_nodes
-            && a.nodes
-                .iter()
-                .zip(&b.nodes)
-                .all(|(x, y)| x.name == y.name && std::ptr::addr_eq(x.variant, y.variant) && x.tunables == y.tunables))
+            && a.nodes.iter().zip(&b.nodes).all(|(x, y)| {
+                let same_code = std::ptr::addr_eq(x.variant, y.variant) && x.tunables == y.tunables;
+                x.name == y.name && x.backend == y.backend && same_code
+            }))
 }

@@ -59,7 +59,7 @@ impl Gate {
         Ok(Gate { tap, reference, phase, tokens: batch.tokens.len() })
     }
 
-    /// Runs a variant on the inputs; parts of a lowering are chosen by `stack`.
+    /// Runs a variant on the inputs, where the node runs; parts of a lowering are chosen by `stack`.
     ///
     /// # Errors
     /// If it does not serve the node or computes something else.
@@ -70,8 +70,8 @@ impl Gate {
         tunables: &Tunables,
         stack: &Stack,
     ) -> Result<Checked, Refusal> {
-        let backend = engine.backend();
-        let below = ProfileChooser { stack, phase: self.phase, tokens: self.tokens, backend };
+        let (backend, gpu) = (self.tap.backend, engine.device().is_some());
+        let below = ProfileChooser { stack, phase: self.phase, tokens: self.tokens, backend, gpu };
         let inst = &self.tap.inst;
         if variant.spec().op != inst.op {
             return Err(Refusal::Unsupported(format!("computes {}, not {}", variant.spec().op, inst.op)));

@@ -25,11 +25,12 @@ use crate::ab;
 use crate::journal::{Entry, Journal, Key};
 use crate::machine::machine;
 use crate::measure::{Limits, Workload, run};
-use deltascope_kernels::Op;
+use deltascope_kernels::{Backend, Op};
 use deltascope_model::Engine;
 use deltascope_profiles::{Phase, Stack};
 use race::{Out, Series};
 use space::Cell;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// How to search.
@@ -144,7 +145,15 @@ impl<'a> Search<'a> {
         if cells.is_empty() {
             return Err(TuneError::NoNodes { op, phase: workload.phase });
         }
-        let candidates = space::candidates(engine.backend(), op, &options.threads, options.with_reference);
+        let backends: BTreeSet<Backend> = cells.iter().map(|c| c.backend).collect();
+        let of_backend = |b: Backend| space::candidates(b, op, &options.threads, options.with_reference);
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for c in backends.into_iter().flat_map(of_backend) {
+            // Lowerings serve both.
+            if !candidates.contains(&c) {
+                candidates.push(c);
+            }
+        }
         let m = machine();
         let key = Key {
             engine: env!("CARGO_PKG_VERSION").to_owned(),
@@ -169,6 +178,8 @@ impl<'a> Search<'a> {
                 let insts = cell.nodes.iter().map(|&n| &record.info.nodes[n].inst);
                 if *c == cell.baseline {
                     s.out = Some(Out::Baseline);
+                } else if !c.variant.serves(cell.backend) {
+                    s.out = Some(Out::Refused(format!("not for {}", cell.backend)));
                 } else if let Some(Err(e)) = insts.map(|i| c.variant.supports(i)).find(Result::is_err) {
                     s.out = Some(Out::Refused(e.0));
                 }

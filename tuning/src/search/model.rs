@@ -32,7 +32,8 @@ pub fn ops_by_time(engine: &mut Engine, workload: &Workload) -> Result<Vec<(Op, 
 fn by_op(stats: &Stats) -> Vec<(Op, f64)> {
     let mut ops: Vec<(Op, f64)> = Vec::new();
     for row in stats.table(Group::Op).rows {
-        let Some(op) = row.op else { continue };
+        // There is one way to transfer.
+        let Some(op) = row.op.filter(|&op| op != Op::Transfer) else { continue };
         match ops.iter_mut().find(|(o, _)| *o == op) {
             Some((_, share)) => *share += row.share,
             None => ops.push((op, row.share)),

@@ -111,22 +111,22 @@ impl Cell {
 pub(super) fn cells(info: &PlanInfo, op: Op, tokens: usize) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for (i, n) in info.nodes.iter().enumerate().filter(|(_, n)| n.op == op && !n.steps.is_empty()) {
-        let q = query(info.backend, info.phase, tokens, &n.name, &n.inst);
+        let q = query(n.backend, info.phase, tokens, &n.name, &n.inst);
         let dtype = weight_of(&n.inst).map(|l| l.dtype.name().to_owned());
         let shape = Shape { elements: q.elements, tokens: tokens as u64, rows: q.rows, cols: q.cols, dtype };
         let baseline = Candidate::of_node(info, i);
-        match cells.iter_mut().find(|c| c.shape == shape && c.baseline == baseline) {
+        match cells.iter_mut().find(|c| (&c.shape, c.backend) == (&shape, n.backend) && c.baseline == baseline) {
             Some(c) => {
                 c.nodes.push(i);
                 c.names.push(n.name.clone());
             }
             None => {
-                cells.push(Cell { backend: info.backend, shape, nodes: vec![i], names: vec![n.name.clone()], baseline })
+                cells.push(Cell { backend: n.backend, shape, nodes: vec![i], names: vec![n.name.clone()], baseline })
             }
         }
     }
     // One shape under two choices (a node pinned by name): a rule by shape would change both, so neither is tuned.
-    let twice = |c: &Cell| cells.iter().filter(|o| o.shape == c.shape).count() > 1;
+    let twice = |c: &Cell| cells.iter().filter(|o| (&o.shape, o.backend) == (&c.shape, c.backend)).count() > 1;
     let keep: Vec<bool> = cells.iter().map(|c| !twice(c)).collect();
     let mut keep = keep.into_iter();
     cells.retain(|_| keep.next() == Some(true));

@@ -2,6 +2,7 @@
 
 use crate::commands;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use deltascope_profiles::{Backend, Placement, PlacementError};
 use std::path::PathBuf;
 
 /// Run Qwen3-Next, see what each op costs, swap how it is computed, keep what won.
@@ -86,9 +87,22 @@ pub struct EngineArgs {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendArg,
+    /// Where nodes of the model run that are to run elsewhere: `'blk.*.ffn=cpu'` leaves the experts to the CPU and their
+    /// weights in the file. May be given again; the first that fits holds.
+    #[arg(long = "place", value_name = "PATTERN=cpu|cuda", value_parser = placement)]
+    pub places: Vec<Placement>,
     /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph.
     #[arg(long)]
     pub no_graphs: bool,
+}
+
+/// A placement on what there is: the CPU and the first GPU.
+pub(crate) fn placement(text: &str) -> Result<Placement, String> {
+    let place: Placement = text.parse().map_err(|e: PlacementError| e.to_string())?;
+    match place.backend {
+        Backend::Cuda(Some(n)) if n > 0 => Err(format!("only the first GPU is used: cuda or cuda:0, not cuda:{n}")),
+        _ => Ok(place),
+    }
 }
 
 /// Type of the KV cache.

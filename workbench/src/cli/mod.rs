@@ -5,6 +5,8 @@ mod spelling;
 
 pub use args::{BackendArg, Cli, Command, EngineArgs, GroupArg, KvArg, ModelArgs, PhaseArg, SamplingArgs, TableFormat};
 
+pub(crate) use args::placement;
+
 use crate::commands;
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;

@@ -1,12 +1,13 @@
 //! `bench`: tokens a second, with llama-bench's test names and columns.
 
-use super::loading::start;
+use super::loading::{placed, start};
 use super::{engine_options, open_model, stack};
 use crate::cli::{EngineArgs, ModelArgs, TableFormat};
 use crate::report::{Cell, Table, print};
 use anyhow::{Context, bail};
 use clap::Args;
 use deltascope_model::{Engine, Model};
+use deltascope_profiles::Placement;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,6 +47,9 @@ pub struct BenchArgs {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     backend: crate::cli::BackendArg,
+    /// Where nodes of the model run that are to run elsewhere, as in `'blk.*.ffn=cpu'`. May be given again.
+    #[arg(long = "place", value_name = "PATTERN=cpu|cuda", value_parser = crate::cli::placement)]
+    places: Vec<Placement>,
     /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph.
     #[arg(long)]
     no_graphs: bool,
@@ -81,7 +85,7 @@ impl Test {
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let tests = tests(args)?;
     let (model, label) = open_model(&args.model)?;
-    let stack = stack(&args.model, &model)?;
+    let stack = placed(stack(&args.model, &model)?, &args.places);
     let longest = tests.iter().map(|t| t.depth + t.tokens()).max().unwrap_or(1);
     let or_default = |list: &[usize]| if list.is_empty() { vec![0] } else { list.to_vec() };
     let mut table = Table { columns: COLUMNS.to_vec(), ..Table::default() };
@@ -95,6 +99,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 ubatch: set(ubatch),
                 kv_type: args.kv_type,
                 backend: args.backend,
+                places: Vec::new(),
                 no_graphs: args.no_graphs,
             });
             let mut engine = start(Arc::clone(&model), stack.clone(), options)?;

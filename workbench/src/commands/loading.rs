@@ -4,7 +4,7 @@ use crate::cli::{BackendArg, EngineArgs, KvArg, ModelArgs, PhaseArg};
 use anyhow::Context;
 use deltascope_kernels::DType;
 use deltascope_model::{Engine, Model, Options, Place};
-use deltascope_profiles::{Origin, Preset, Profile, Stack, read_user_profile, user_profile_path};
+use deltascope_profiles::{Origin, Placement, Preset, Profile, Stack, read_user_profile, user_profile_path};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,6 +67,14 @@ pub fn stack(args: &ModelArgs, model: &Model) -> anyhow::Result<Stack> {
     Ok(stack)
 }
 
+/// The command line's placements over the profiles.
+pub(super) fn placed(mut stack: Stack, places: &[Placement]) -> Stack {
+    if !places.is_empty() {
+        stack.push(Origin::CommandLine, Profile { places: places.to_vec(), ..Profile::default() });
+    }
+    stack
+}
+
 /// The engine's options from the command line.
 pub fn engine_options(args: &EngineArgs) -> Options {
     Options {
@@ -95,14 +103,9 @@ pub fn engine_options(args: &EngineArgs) -> Options {
 /// # Errors
 /// As its parts.
 pub fn engine(model: &ModelArgs, args: &EngineArgs) -> anyhow::Result<(Engine, String)> {
-    engine_with(model, engine_options(args))
-}
-
-/// As [`engine`], with given options.
-pub(super) fn engine_with(args: &ModelArgs, options: Options) -> anyhow::Result<(Engine, String)> {
-    let (model, label) = open_model(args)?;
-    let stack = stack(args, &model)?;
-    Ok((start(model, stack, options)?, label))
+    let (loaded, label) = open_model(model)?;
+    let stack = placed(stack(model, &loaded)?, &args.places);
+    Ok((start(loaded, stack, engine_options(args))?, label))
 }
 
 /// An engine; why it does not run on a GPU that is there is said on standard error.
@@ -121,12 +124,15 @@ pub(super) fn start(model: Arc<Model>, stack: Stack, options: Options) -> anyhow
     Ok(engine)
 }
 
-/// Where a phase runs: `2 threads`, or the GPU's name.
+/// Where a phase runs: `2 threads`, the GPU's name, or both.
 pub(super) fn place(engine: &Engine, phase: PhaseArg) -> String {
-    let threads = match (engine.device(), phase) {
-        (Some(gpu), _) => return gpu.name.clone(),
-        (None, PhaseArg::Decode) => engine.options().threads_decode,
-        (None, PhaseArg::Prefill) => engine.options().threads_prefill,
+    let threads = match phase {
+        PhaseArg::Decode => engine.options().threads_decode,
+        PhaseArg::Prefill => engine.options().threads_prefill,
     };
-    format!("{threads} threads")
+    match engine.device() {
+        Some(gpu) if engine.is_mixed() => format!("{} and {threads} threads", gpu.name),
+        Some(gpu) => gpu.name.clone(),
+        None => format!("{threads} threads"),
+    }
 }

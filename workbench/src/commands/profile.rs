@@ -113,6 +113,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
 fn speed_note(engine: &Engine, phase: PhaseArg, per_run: usize, off: &[f64]) -> String {
     let median = median(off).unwrap_or(f64::NAN);
     let mode = match engine.backend() {
+        _ if engine.is_mixed() => "unrecorded, on both sides",
         Backend::Cpu => "unrecorded",
         Backend::Cuda if engine.options().graphs => "whole (one CUDA graph, no events)",
         Backend::Cuda => "whole (single launches, no events)",
@@ -135,15 +136,15 @@ fn recording_note(on: &[f64], off: &[f64]) -> String {
     }
 }
 
-/// Chrome's trace format: complete events, one thread a worker, waiting and working apart.
+/// Chrome's trace format: complete events, one thread a worker and one for a GPU, waiting and working apart.
 fn write_trace(path: &Path, r: &RunRecord) -> anyhow::Result<()> {
     let clock = Clock::get();
-    let origin = r.tracks.iter().map(|t| t.0).min().unwrap_or_default();
+    let origin = r.tracks.iter().map(|t| t.begin).min().unwrap_or_default();
     let mut events = Vec::new();
-    for (worker, (_, steps)) in r.tracks.iter().enumerate() {
+    for (worker, track) in r.tracks.iter().enumerate() {
         events.push(json!({"name": "thread_name", "ph": "M", "pid": 1, "tid": worker,
-            "args": {"name": format!("worker {worker}")}}));
-        for (t, &node) in steps.iter().zip(&r.info.step_nodes) {
+            "args": {"name": track.name}}));
+        for (t, &node) in track.steps.iter().zip(&r.info.step_nodes) {
             let n = &r.info.nodes[node];
             let mut slice = |name: &str, cat: &str, from, to| {
                 let (ts, dur) = (clock.micros(origin, from), clock.micros(from, to));

@@ -1,6 +1,6 @@
 //! No command: the workbench, or where nobody can see it, its report.
 
-use super::loading::{place, start};
+use super::loading::{place, placed, start};
 use super::{engine_options, open_model, stack};
 use crate::cli::{EngineArgs, ModelArgs, PhaseArg, SamplingArgs, TableFormat};
 use crate::report;
@@ -34,7 +34,7 @@ pub struct WorkbenchArgs {
 /// If the model cannot be run or the terminal not be used.
 pub fn run(args: &WorkbenchArgs) -> anyhow::Result<()> {
     let (model, label) = open_model(&args.model)?;
-    let stack = stack(&args.model, &model)?;
+    let stack = placed(stack(&args.model, &model)?, &args.engine.places);
     crate::tui::run(SessionOptions {
         model,
         model_path_label: label,
@@ -55,7 +55,7 @@ const REPORT_TOKENS: usize = 64;
 /// If the model cannot be run.
 pub fn report(args: &WorkbenchArgs) -> anyhow::Result<()> {
     let (model, label) = open_model(&args.model)?;
-    let stack = stack(&args.model, &model)?;
+    let stack = placed(stack(&args.model, &model)?, &args.engine.places);
     let mut engine = start(model.clone(), stack, engine_options(&args.engine))?;
     let prompt = args.prompt.clone().unwrap_or_else(|| "The borrow checker ensures that".to_owned());
     let mut sampler = Sampler::new(args.sampling.params())?;

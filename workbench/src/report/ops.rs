@@ -24,6 +24,7 @@ pub fn op_table(t: &profiling::Table) -> Table {
                 Cell::number(r.p95_us, 1),
                 Cell::number(r.gb_per_s, 2),
                 Cell::shown(format!("{:.0}%", 100.0 * r.wait_share), r.wait_share),
+                Cell::text(backends(r)),
                 Cell::text(r.variants.join(" ")),
                 Cell::shown("", r.lowered),
             ]
@@ -40,6 +41,7 @@ pub fn op_table(t: &profiling::Table) -> Table {
             ("p95_us", "p95"),
             ("gb_per_s", "GB/s"),
             ("wait_share", "wait"),
+            ("backend", if t.mixed { "on" } else { "" }),
             ("variants", "variant"),
             ("lowered", ""),
         ],
@@ -48,12 +50,27 @@ pub fn op_table(t: &profiling::Table) -> Table {
     }
 }
 
+/// `cpu`, or `cpu+cuda` where its nodes are on both.
+fn backends(row: &profiling::Row) -> String {
+    row.backends.iter().map(|b| b.name()).collect::<Vec<_>>().join("+")
+}
+
 /// How the rows were timed, and what they do not have.
 fn notes(t: &profiling::Table) -> Vec<String> {
     let steps: f64 = t.rows.iter().map(|r| r.own_us).sum();
     let residual = t.residual_us / t.wall_us.max(f64::MIN_POSITIVE);
     let percent = 100.0 * residual;
     match t.backend {
+        _ if t.mixed => vec![
+            format!(
+                "{} runs on both sides: the GPU's steps and transfers from event to event, the CPU's by its workers; \
+                 wall {:.1} µs a run, {} barriers",
+                t.runs, t.wall_us, t.barriers
+            ),
+            format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
+            format!("own times of all rows sum to {steps:.1} µs"),
+            format!("launches and waits {:.1} µs ({percent:.2}%): wall time outside of the steps", t.residual_us),
+        ],
         Backend::Cpu => {
             let too_much =
                 if residual > RESIDUAL_LIMIT { "; above 1%: the machine is busy, or steps are missing" } else { "" };

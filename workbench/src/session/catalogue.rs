@@ -1,7 +1,7 @@
 //! What could compute each node of the plan in force, worked out once a plan.
 
 use deltascope_kernels::variant::Body;
-use deltascope_kernels::{DType, Instance, Op, ops};
+use deltascope_kernels::{Backend, DType, Instance, Op, ops};
 use deltascope_model::profiling::PlanInfo;
 use std::collections::HashMap;
 
@@ -77,12 +77,12 @@ impl Catalogue {
     /// Asks every variant about every distinct use of its op.
     pub fn of(info: &PlanInfo) -> Catalogue {
         let mut uses: Vec<Vec<Choice>> = Vec::new();
-        let mut known: HashMap<Op, Vec<(&Instance, usize)>> = HashMap::new();
+        let mut known: HashMap<(Op, Backend), Vec<(&Instance, usize)>> = HashMap::new();
         let mut nodes = Vec::with_capacity(info.nodes.len());
         for n in &info.nodes {
-            let of_op = known.entry(n.op).or_default();
+            let of_op = known.entry((n.op, n.backend)).or_default();
             let usage = of_op.iter().find(|(inst, _)| **inst == n.inst).map(|(_, at)| *at).unwrap_or_else(|| {
-                uses.push(choices(&n.inst, info));
+                uses.push(choices(&n.inst, n.backend, info.threads));
                 of_op.push((&n.inst, uses.len() - 1));
                 uses.len() - 1
             });
@@ -137,8 +137,7 @@ impl Catalogue {
     }
 }
 
-fn choices(inst: &Instance, info: &PlanInfo) -> Vec<Choice> {
-    let (threads, backend) = (info.threads, info.backend);
+fn choices(inst: &Instance, backend: Backend, threads: usize) -> Vec<Choice> {
     let describe = |v: &&'static dyn deltascope_kernels::Variant| {
         let spec = v.spec();
         let kernel = if let Body::Kernel(kernel) = v.body() { Some(kernel) } else { None };

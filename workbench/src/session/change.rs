@@ -50,9 +50,10 @@ impl Worker {
 
     fn try_swap(&mut self, scope: &Scope, candidate: &Candidate) -> Result<(), String> {
         self.finish_turns();
-        let (variant, tunables) = resolve(self.engine.backend(), scope, candidate)?;
-        let choice = choice(self.engine.backend(), scope, candidate, variant)?;
         let info = self.plan_info().map_err(|e| e.to_string())?;
+        let backend = scope.backend(&info);
+        let (variant, tunables) = resolve(backend, scope, candidate)?;
+        let choice = choice(backend, scope, candidate, variant)?;
         let nodes: Vec<&NodeInfo> = info.nodes.iter().filter(|n| scope.holds(n)).collect();
         let Some(first) = nodes.first() else { return Err(format!("the plan has no {} now", scope.row().1)) };
         let refusals: Vec<String> = nodes.iter().filter_map(|n| variant.supports(&n.inst).err().map(|r| r.0)).collect();
@@ -210,7 +211,7 @@ impl Worker {
             Err(e) => return self.error(e.to_string()),
         };
         let (_, label) = scope.row();
-        let backend = self.engine.backend();
+        let backend = taps.first().map_or(self.engine.backend(), |t| t.backend);
         let variants: Vec<_> = ops::variants(scope.op)
             .iter()
             .copied()
@@ -278,7 +279,9 @@ impl Worker {
         let new = bootstrap(&samples);
         let change = relative_change(&watched.old_samples, &samples);
         self.now.last_swap = Some(Arc::new(SwapReport { new, change, ..SwapReport::clone(&report) }));
-        if let (Some(n), Ok(rule)) = (new.filter(|n| n.n >= enough), report.scope.rule(self.engine.backend())) {
+        let info = self.lane().stats.info();
+        let backend = info.map_or(self.engine.backend(), |info| report.scope.backend(info));
+        if let (Some(n), Ok(rule)) = (new.filter(|n| n.n >= enough), report.scope.rule(backend)) {
             let wall = self.lane().stats.walls().sum::<f64>() / self.lane().stats.len().max(1) as f64;
             let measured = Measured {
                 median_us: round(n.median),

@@ -2,7 +2,7 @@
 
 use deltascope_kernels::{Backend, DType, Op};
 use deltascope_model::choice::rule_backend;
-use deltascope_model::profiling::{Group, NodeInfo};
+use deltascope_model::profiling::{Group, NodeInfo, PlanInfo};
 use deltascope_profiles::{Phase, Rule};
 
 /// An order to the engine's thread. None waits for an answer: what came of it is in the next snapshots.
@@ -65,6 +65,11 @@ impl Scope {
         rule.set_types(self.dtype.map(|t| t.name()));
         rule.node = self.node.as_deref().map(str::parse).transpose()?;
         Ok(rule)
+    }
+
+    /// Where its nodes run in a plan: the first one, if they are on both sides.
+    pub fn backend(&self, info: &PlanInfo) -> Backend {
+        info.nodes.iter().find(|n| self.holds(n)).map_or(info.backend, |n| n.backend)
     }
 
     /// Whether a node is in it.

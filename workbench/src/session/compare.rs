@@ -46,7 +46,7 @@ impl Worker {
         let in_force = describe(node.ok_or_else(|| format!("the plan has no {} now", scope.row().1))?);
         let (stack, scope, a, b) = match candidate {
             Some(candidate) => {
-                let backend = self.engine.backend();
+                let backend = scope.backend(&info);
                 let (variant, _) = resolve(backend, &scope, &candidate)?;
                 let choice = choice(backend, &scope, &candidate, variant)?;
                 let text = choice.to_string();

@@ -56,6 +56,7 @@ fn row(at: usize, line: &Line) -> Row {
         cost: Cost { bytes: gb * us * 1e3, flops: us * 4e3 },
         gb_per_s: gb,
         variants: vec![variant],
+        backends: vec![deltascope_kernels::Backend::Cpu],
         lowered,
         samples: samples(us),
     }
@@ -213,6 +214,7 @@ pub fn snapshot() -> Snapshot {
             residual_us: 41.0,
             barriers: 212,
             backend: deltascope_kernels::Backend::Cpu,
+            mixed: false,
         }),
         catalogue: Arc::new(catalogue()),
         known: Arc::new(known),

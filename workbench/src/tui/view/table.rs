@@ -164,7 +164,8 @@ fn line(app: &App, snap: &Snapshot, columns: &[(Column, usize)], shown: &Shown<'
                 (right(&format!("{:.0}%", row.wait_share * 100.0), width), style)
             }
             Column::Variant => {
-                (left(&variants(&snap.catalogue.variants_of(&row.nodes), row.op.is_some()), width), plain)
+                let names = variants(&snap.catalogue.variants_of(&row.nodes), row.op.is_some());
+                (left(&format!("{}{names}", place(snap, shown)), width), plain)
             }
             Column::Change => match shown.change {
                 Some((relative, verdict)) => {
@@ -206,6 +207,15 @@ fn variants(names: &[&str], one_op: bool) -> String {
     }
 }
 
+/// Where a row's nodes run, where that is not the same for all rows.
+fn place(snap: &Snapshot, shown: &Shown<'_>) -> String {
+    match &shown.row.backends[..] {
+        [one] if snap.table.mixed => format!("{one}: "),
+        [_, ..] if snap.table.mixed => "both: ".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// What no row has: waiting at barriers (on a GPU the sum of the steps), which the rows contain, and the residual, which
 /// they do not.
 fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'static>> {
@@ -228,6 +238,10 @@ fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'
         Line::from(spans.collect::<Vec<_>>())
     };
     match table.backend {
+        _ if table.mixed => vec![
+            one("barrier wait", table.barriers.to_string(), table.wait_us),
+            one("launches, waits", String::new(), table.residual_us),
+        ],
         Backend::Cpu => vec![
             one("barrier wait", table.barriers.to_string(), table.wait_us),
             one("residual", String::new(), table.residual_us),

@@ -1,0 +1,123 @@
+//! Runs on a GPU.
+//!
+//! A leg that comes again is launched as one CUDA graph (*whole*). A recorded one has an event after each step
+//! (*attributed*), inside a graph of its own where graphs are allowed, so that the host's launches do not hold it up.
+
+use super::EngineError;
+use super::gpu::Landing;
+use crate::profiling::Recording;
+use crate::qwen3next::io;
+use deltascope_kernels::cuda::{self, Bound, CudaError, DeviceSlice, Replay, StepTimes};
+use deltascope_kernels::exec::{Clock, Ticks};
+use std::ops::Range;
+
+/// Steps in a row of a bound plan on a GPU, and the graphs that were made of them. To be dropped before the bound plan.
+pub(super) struct Launches {
+    steps: Range<usize>,
+    whole: Option<Replay>,
+    timed: Option<Timed>,
+    /// They have run, so that all of their code is loaded.
+    warm: bool,
+}
+
+/// Events around each step.
+struct Timed {
+    replay: Option<Replay>,
+    times: StepTimes,
+    launched: Ticks,
+}
+
+impl Launches {
+    pub fn new(steps: Range<usize>) -> Launches {
+        Launches { steps, whole: None, timed: None, warm: false }
+    }
+
+    /// Launches all of them; does not wait.
+    pub fn launch(&mut self, bound: &mut Bound, graphs: bool) -> Result<(), CudaError> {
+        if !(graphs && self.warm) {
+            self.warm = true;
+            return cuda::run(bound, self.steps.clone(), None);
+        }
+        let replay = match self.whole.take() {
+            Some(replay) => replay,
+            None => Replay::record(bound, self.steps.clone(), None)?,
+        };
+        // SAFETY: plan and memory are alive, see `Gpu::bind`.
+        unsafe { self.whole.insert(replay).launch() }
+    }
+
+    /// As [`Self::launch`], with an event after each step.
+    pub fn launch_timed(&mut self, bound: &mut Bound, graphs: bool) -> Result<(), CudaError> {
+        // What was recorded before anything had run is no graph.
+        let graph = graphs && self.warm;
+        let mut timed = match self.timed.take().filter(|t| t.replay.is_some() == graph) {
+            Some(timed) => timed,
+            None => {
+                let times = StepTimes::new(bound.device(), self.steps.len())?;
+                let record = || Replay::record(bound, self.steps.clone(), Some(&times));
+                Timed { replay: graph.then(record).transpose()?, times, launched: Ticks(0) }
+            }
+        };
+        timed.launched = Clock::now();
+        match &timed.replay {
+            // SAFETY: as in `launch`; the times live beside the graph.
+            Some(replay) => unsafe { replay.launch()? },
+            None => cuda::run(bound, self.steps.clone(), Some(&timed.times))?,
+        }
+        self.timed = Some(timed);
+        self.warm = true;
+        Ok(())
+    }
+
+    /// Notes what each step of the last timed launch took; waits for it.
+    pub fn note(&self, into: &mut Recording) -> Result<(), CudaError> {
+        let Some(timed) = &self.timed else { return Ok(()) };
+        into.by_gpu(&timed.times.micros(self.steps.len())?, timed.launched, self.steps.clone());
+        Ok(())
+    }
+}
+
+/// A plan that runs on a GPU alone.
+pub(super) struct OnGpu {
+    launches: Launches,
+    bound: Bound,
+    steps: usize,
+    logits: DeviceSlice,
+    graphs: bool,
+}
+
+impl OnGpu {
+    pub fn new(bound: Bound, steps: usize, graphs: bool) -> Result<OnGpu, EngineError> {
+        let logits = bound.output_place(io::LOGITS).ok_or(EngineError::NoLogits)?;
+        Ok(OnGpu { launches: Launches::new(0..steps), bound, steps, logits, graphs })
+    }
+
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// Runs some of the steps and waits; after the last one the logits are fetched.
+    pub fn run(&mut self, range: Range<usize>, landing: &mut Landing) -> Result<(), CudaError> {
+        if range == (0..self.steps) {
+            self.launches.launch(&mut self.bound, self.graphs)?;
+        } else {
+            cuda::run(&mut self.bound, range.clone(), None)?;
+        }
+        if range.end == self.steps {
+            landing.fetch(self.bound.device(), self.logits)
+        } else {
+            self.bound.device().synchronize()
+        }
+    }
+
+    /// Runs all steps with an event after each.
+    pub fn run_timed(&mut self, landing: &mut Landing) -> Result<(), CudaError> {
+        self.launches.launch_timed(&mut self.bound, self.graphs)?;
+        landing.fetch(self.bound.device(), self.logits)
+    }
+
+    /// Notes what each step of the last timed run took.
+    pub fn note(&self, into: &mut Recording) -> Result<(), CudaError> {
+        self.launches.note(into)
+    }
+}
