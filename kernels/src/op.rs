@@ -107,6 +107,8 @@ ops! {
     AttentionBlock = "attention_block",
     /// Experts of each token and their weights.
     MoeTopk = "moe_topk",
+    /// `s = x + delta`, `rms_norm(s)`, and the experts that the router chooses for it.
+    MoeRouter = "moe_router",
     /// `silu(W_gate[id] x) * (W_up[id] x)`.
     MoeUpGate = "moe_up_gate",
     /// Weighted sum of `W_down[id] h`.

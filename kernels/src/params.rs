@@ -68,6 +68,13 @@ pub enum Params {
         /// How many.
         k: usize,
     },
+    /// `moe_router`.
+    Router {
+        /// ε of the norm.
+        eps: f32,
+        /// How many experts.
+        k: usize,
+    },
     /// `ssm_conv`.
     Conv {
         /// Apply silu to the result.

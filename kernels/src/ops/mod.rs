@@ -39,6 +39,7 @@ static DEFS: &[&dyn OpDef] = &[
     &get_rows::GetRows,
     &moe::MoeDown,
     &moe::MoeFfn,
+    &moe::MoeRouter,
     &moe::MoeTopk,
     &moe::MoeUpGate,
     &mul_mat::MulMat,

@@ -1,7 +1,7 @@
 //! Qwen3-Next as a graph of ops over strided views, written once for every phase, batch and profile.
 //!
 //! Trunk: `x = embd[ids]`; for each layer `x += mixer(norm(x))`, `x += ffn(norm(x))`; then `output * norm(x)`. The adds
-//! are part of the op that norms the sum (`add_rms_norm`, or `norm_mul_mat` with the projections behind it), whose variants
+//! are part of the op that norms the sum (`moe_router`, or `norm_mul_mat` with the projections behind it), whose variants
 //! decide what is fused. What a layer does between its projections is one composite op (`delta_net`, `attention_block`,
 //! `moe_ffn`); a profile opens it up as far as it likes.
 
@@ -146,10 +146,6 @@ impl Ctx<'_, '_> {
         Params::NormMulMat { eps: self.c.norm_eps, residual: trunk.delta.is_some() }
     }
 
-    fn norm(&self) -> Params {
-        Params::Norm { eps: self.c.norm_eps }
-    }
-
     /// The layer's two states, for all sequences of the run.
     fn states(&mut self, layer: usize) -> (ValueId, ValueId) {
         let (first, second) = state_ids(layer);
@@ -194,9 +190,8 @@ pub fn build(c: &Config, w: &Weights, ids: &WeightIds, state: StateShape, shape:
             x = last_tokens(&mut ctx, x);
             mixed = last_tokens(&mut ctx, mixed);
         }
-        let (post_norm, norm) = (ctx.weight(&layer.post_attention_norm), ctx.norm());
-        let sum = ctx.b.node(&format!("{prefix}.post_attention_norm"), Op::AddRmsNorm, norm, &[x, mixed, post_norm]);
-        trunk = Trunk { x: sum[0], delta: Some(moe::ffn(&mut ctx, &prefix, &layer.moe, sum[1])) };
+        let (sum, ffn) = moe::ffn(&mut ctx, &prefix, layer, x, mixed);
+        trunk = Trunk { x: sum, delta: Some(ffn) };
     }
     let inputs = ctx.norm_inputs(&w.output_norm, trunk, &[&w.output]);
     let (x, params) = (ctx.b.layout(trunk.x), ctx.norm_params(trunk));

@@ -1,10 +1,12 @@
-//! Mixture of experts: `moe_topk` chooses, `moe_up_gate` and `moe_down` are the two halves of the chosen experts'
+//! Mixture of experts: `moe_topk` chooses, `moe_router` with the norm and the product before, `moe_up_gate` and `moe_down` are the two halves of the chosen experts'
 //! feed-forward, `moe_ffn` is all of it with the shared expert.
 
 mod cuda;
 mod down;
 mod ffn;
 mod grouped;
+mod router;
+mod router_cuda;
 mod staged;
 mod topk;
 mod two_launches;
@@ -12,6 +14,7 @@ mod up_gate;
 
 pub use down::MoeDown;
 pub use ffn::MoeFfn;
+pub use router::MoeRouter;
 pub use topk::MoeTopk;
 pub use up_gate::MoeUpGate;
 

@@ -55,20 +55,13 @@ impl OpDef for MoeTopk {
 
     unsafe fn reference(&self, call: &Call<'_>) {
         let (logits, ids, weights) = (&call.inputs[0], &call.outputs[0], &call.outputs[1]);
-        let (experts, k) = (logits.ne(0), ids.ne(0));
         for t in 0..logits.ne(1) {
             // SAFETY: the indices lie inside the layouts.
             unsafe {
-                let logit = |e: usize| f64::from(logits.get_f32([e, t, 0, 0]));
-                let largest = (0..experts).map(logit).fold(f64::NEG_INFINITY, f64::max);
-                let all: f64 = (0..experts).map(|e| (logit(e) - largest).exp()).sum();
-                let p = |e: usize| (logit(e) - largest).exp() / all;
-                let mut order: Vec<usize> = (0..experts).collect();
-                order.sort_by(|&a, &b| p(b).total_cmp(&p(a)));
-                let chosen: f64 = order[..k].iter().map(|&e| p(e)).sum();
-                for (u, &e) in order[..k].iter().enumerate() {
+                let row: Vec<f32> = (0..logits.ne(0)).map(|e| logits.get_f32([e, t, 0, 0])).collect();
+                for (u, (e, p)) in most_probable(&row, ids.ne(0)).into_iter().enumerate() {
                     ids.set_i32([u, t, 0, 0], e as i32);
-                    weights.set_f32([u, t, 0, 0], (p(e) / chosen) as f32);
+                    weights.set_f32([u, t, 0, 0], p);
                 }
             }
         }
@@ -87,6 +80,16 @@ impl OpDef for MoeTopk {
     fn variants(&self) -> &'static [&'static dyn Variant] {
         VARIANTS
     }
+}
+
+/// The k most probable experts and their shares of what they have together: the definition, summed in F64.
+pub(super) fn most_probable(logits: &[f32], k: usize) -> Vec<(usize, f32)> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let p: Vec<f64> = logits.iter().map(|&l| (f64::from(l) - f64::from(largest)).exp()).collect();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+    let chosen: f64 = order[..k].iter().map(|&e| p[e]).sum();
+    order[..k].iter().map(|&e| (e, (p[e] / chosen) as f32)).collect()
 }
 
 impl RowOp for MoeTopk {

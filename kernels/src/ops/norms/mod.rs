@@ -30,7 +30,7 @@ fn check_weight(w: &Layout, x: &Layout) -> Result<(), ShapeError> {
 }
 
 /// `1 / sqrt(mean x² + ε)` of row elements, for the references: summed in F64.
-fn reference_scale(n: usize, eps: f32, mean: bool, x: impl Fn(usize) -> f32) -> f32 {
+pub(super) fn reference_scale(n: usize, eps: f32, mean: bool, x: impl Fn(usize) -> f32) -> f32 {
     let squares: f64 = (0..n).map(|i| f64::from(x(i)).powi(2)).sum();
     let mean = if mean { squares / n as f64 } else { squares };
     (1.0 / (mean + f64::from(eps)).sqrt()) as f32
