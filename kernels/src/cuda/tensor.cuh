@@ -45,12 +45,41 @@ DEVICE void mma_f16(float* c, const u32* a, u32 b0, u32 b1) {
 #endif
 }
 
+#if __CUDA_ARCH__ >= 800
+// The same of bfloats.
+DEVICE void mma_bf16(float* c, const u32* a, const u32* b) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Two floats as bfloats, the first in the low bits.
+DEVICE u32 pack_bfloats(float lo, float hi) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+#endif
+
 // 16 bytes to shared memory; they are there after `copies_wait` and a barrier.
 DEVICE void copy16_async(void* to, const void* from) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(shared_address(to)), "l"(from) : "memory");
 #else
     *(uint4*)to = *(const uint4*)from;
+#endif
+}
+
+// The same, or zeros in place of what `there` says is not there.
+DEVICE void copy16_async_or_zero(void* to, const void* from, bool there) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0)
+                 : "memory");
+#else
+    *(uint4*)to = there ? *(const uint4*)from : make_uint4(0, 0, 0, 0);
 #endif
 }
 

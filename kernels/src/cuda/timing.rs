@@ -236,6 +236,32 @@ fn mixers_of_the_80b_model() {
     }
 }
 
+/// The router, and the smaller weights that are not quantised.
+#[test]
+#[ignore = "takes a GPU"]
+fn f32_products_of_the_80b_model() {
+    let device = match Device::first() {
+        Ok(d) => d,
+        Err(e) => return println!("no GPU: skipped ({e})"),
+    };
+    println!("{:?}", device.info());
+    let all: &[(&str, &[(&str, i64)])] = &[
+        ("bf16x3", &[]),
+        ("bf16x3", &[("tile", 1)]),
+        ("bf16x3", &[("tile", 2)]),
+        ("bf16x3", &[("tile", 3)]),
+        ("bf16x3", &[("tile", 4)]),
+        ("tensor", &[]),
+        ("dp4a", &[]),
+    ];
+    for t in [16, 32, 64, 128, 512, 1024, 2048] {
+        println!("-- T={t}");
+        time(device, &mul_mat("router F32 2048>512", DType::F32, [2048, 512, t], 16, 4), all);
+        time(device, &mul_mat("ba F32 2048>64", DType::F32, [2048, 64, t], 16, 4), all);
+        time(device, &mul_mat("gate F32 2048>1", DType::F32, [2048, 1, t], 16, 4), all);
+    }
+}
+
 #[test]
 #[ignore = "takes minutes and a GPU"]
 fn shapes_of_the_80b_model() {
@@ -249,12 +275,6 @@ fn shapes_of_the_80b_model() {
         println!("-- prefill, {name}");
         time(device, &mul_mat("qkv|z IQ4_XS 2048>12288", DType::IQ4_XS, [2048, 12288, t], 4, 1), tiles);
         time(device, &mul_mat("out IQ4_XS 4096>2048", DType::IQ4_XS, [4096, 2048, t], 4, 1), tiles);
-        time(device, &mul_mat("ba F32 2048>64", DType::F32, [2048, 64, t], 4, 1), &[tiles[1], ("dp4a", &[])]);
-        time(
-            device,
-            &mul_mat("router F32 2048>512", DType::F32, [2048, 512, t], 4, 1),
-            &[tiles[0], tiles[1], ("dp4a", &[])],
-        );
         let grouped: &[(&str, &[(&str, i64)])] =
             &[("grouped", &[("columns", 32)]), ("grouped", &[("columns", 64)]), ("grouped", &[("columns", 128)])];
         time(device, &up_gate("up_gate", t, 2, 1), grouped);

@@ -1,6 +1,7 @@
 //! `mul_mat`: `W x`, the weight `[K, N, b2, b3]` of any type, activations `[K, T, B2, B3]`; planes of the weight are
 //! shared by `B2 / b2` and `B3 / b3` neighbouring planes of activations, as key heads are by query heads.
 
+mod bf16x3;
 mod cuda;
 mod dense;
 mod gemv;
@@ -24,6 +25,7 @@ static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
 static DEQUANT: Dense<Dequant> = Dense::new();
 static VARIANTS: &[&dyn Variant] = &[
+    &bf16x3::BF16X3,
     &tensor::TENSOR,
     &gemv::STRIPED,
     &staged::ONE_COLUMN,
@@ -76,6 +78,7 @@ impl OpDef for MulMat {
             case(DType::BF16, [70, 5, 1, 1], [70, 3, 1, 1]),
             case(DType::F32, [300, 1, 1, 1], [300, 14, 1, 1]),
             case(DType::F32, [67, 37, 2, 1], [67, 4, 4, 3]),
+            case(DType::F32, [172, 140, 1, 1], [172, 70, 2, 1]),
             case(DType::F16, [64, 19, 2, 1], [64, 3, 8, 1]),
             case(DType::F16, [33, 64, 2, 2], [33, 14, 4, 2]),
         ];
