@@ -141,6 +141,16 @@ fn mul_mat(name: &'static str, dtype: DType, [k, n, t]: [usize; 3], copies: usiz
     Shape { name, op: Op::MulMat, params: Params::None, inputs, copies, sets }
 }
 
+/// What reads the trunk, for a token.
+fn norm_mul_mat(name: &'static str, weights: &[(DType, usize)], copies: usize, sets: usize) -> Shape {
+    let row = (Layout::f32([2048, 1, 1, 1]), Fill::Normal(1.0));
+    let mut inputs = vec![row, row];
+    inputs.extend(weights.iter().map(|&(t, rows)| (Layout::contiguous(t, [2048, rows, 1, 1]), Fill::Normal(0.02))));
+    inputs.push(row);
+    let params = Params::NormMulMat { eps: 1e-6, residual: true };
+    Shape { name, op: Op::NormMulMat, params, inputs, copies, sets }
+}
+
 const EXPERTS: usize = 512;
 const USED: usize = 10;
 
@@ -260,6 +270,33 @@ fn f32_products_of_the_80b_model() {
         time(device, &mul_mat("ba F32 2048>64", DType::F32, [2048, 64, t], 16, 4), all);
         time(device, &mul_mat("gate F32 2048>1", DType::F32, [2048, 1, t], 16, 4), all);
     }
+}
+
+#[test]
+#[ignore = "takes a minute and a GPU"]
+fn projections_of_the_80b_model() {
+    let device = match Device::first() {
+        Ok(d) => d,
+        Err(e) => return println!("no GPU: skipped ({e})"),
+    };
+    println!("{:?}", device.info());
+    let mut settings = Vec::new();
+    for warps in [4, 8, 16] {
+        for rows in [1, 2, 4] {
+            settings.extend([132, 264, 528].map(|blocks| [("warps", warps), ("rows", rows), ("blocks", blocks)]));
+        }
+    }
+    let all = |name| settings.iter().map(|s| (name, s.as_slice())).collect::<Vec<_>>();
+    let (mut fused, mut gemv) = (all("fused"), all("gemv"));
+    fused.push(("separate", &[]));
+    gemv.extend([("staged", &[][..]), ("dp4a", &[])]);
+    let delta = [(DType::IQ4_XS, 8192), (DType::IQ4_XS, 4096), (DType::F32, 64)];
+    time(device, &norm_mul_mat("delta layer's input", &delta, 40, 8), &fused);
+    let attention = [(DType::IQ4_XS, 8192), (DType::IQ4_XS, 512), (DType::IQ4_XS, 512)];
+    time(device, &norm_mul_mat("attention layer's input", &attention, 40, 8), &fused);
+    time(device, &norm_mul_mat("head Q6_K 2048>151936", &[(DType::Q6_K, 151_936)], 4, 1), &fused);
+    time(device, &mul_mat("out IQ4_XS 4096>2048", DType::IQ4_XS, [4096, 2048, 1], 64, 16), &gemv);
+    time(device, &mul_mat("qkv|z IQ4_XS 2048>12288", DType::IQ4_XS, [2048, 12288, 1], 40, 8), &gemv);
 }
 
 #[test]

@@ -40,7 +40,8 @@ DEVICE float half_at(const u8* p) {
 
 // Subtracts n from each byte of v, which is below 128 in each.
 DEVICE u32 minus(u32 v, u32 n) {
-    return __vsub4(v, n * 0x01010101u);
+    // With the top bit of each byte set, no byte borrows from the next.
+    return ((v | 0x80808080u) - n * 0x01010101u) ^ 0x80808080u;
 }
 
 // Four nibbles to four levels of the IQ4 types: the lower three bits of each choose among eight levels in both halves of

@@ -51,6 +51,72 @@ template <int CHUNKS> struct Blocks4 : Blocks<IQ4_XS, CHUNKS> {
     }
 };
 
+// Eight bytes at an even address. A word before them is read if they do not start at a multiple of four: it belongs to the
+// tensor, as in `load_even`.
+struct Eight {
+    u32 word[3], shift;
+
+    DEVICE void load(const u8* p) {
+        shift = (u64)p % 4 * 8;
+        const u32* from = (const u32*)(p - (u64)p % 4);
+        word[0] = from[0], word[1] = from[1];
+        word[2] = shift ? from[2] : 0;
+    }
+
+    DEVICE u32 get(int i) const {
+        return __funnelshift_r(word[i], word[i + 1], shift);
+    }
+};
+
+// A piece is eight neighbours of each of four chunks, which share bytes: nothing is read twice.
+template <int CHUNKS> struct Blocks6 : Blocks<Q6_K, CHUNKS> {
+    using Vector = Column<Q6_K, CHUNKS>;
+
+    struct Part {
+        uint2 q[4];
+        float d;
+    };
+
+    struct Raw {
+        Eight low[2], high, scales;
+        u16 d;
+    };
+
+    static DEVICE void load(const u8* row, int c, Raw& raw) {
+        const u8* b = row + c / 8 * Block<Q6_K>::BYTES;
+        int half = c / 4 % 2, part = c % 4;
+        raw.low[0].load(b + 64 * half + 8 * part);
+        raw.low[1].load(b + 64 * half + 32 + 8 * part);
+        raw.high.load(b + 128 + 32 * half + 8 * part);
+        raw.scales.load(b + 192 + 8 * half);
+        raw.d = *(const u16*)(b + 208);
+    }
+
+    static DEVICE void part(const Vector& v, int c, Part& x) {
+        int first = c / 4 * 4, part = c % 4;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) x.q[j] = ((const uint2*)&v.q[part / 2][first + j])[part % 2];
+        x.d = v.d[first];
+    }
+
+    static DEVICE float times(const Raw& raw, int c, const Part& x) {
+        int sum = 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            u32 w[2];
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                u32 low = raw.low[j % 2].get(i) >> (4 * (j / 2)) & 0x0f0f0f0fu;
+                w[i] = minus(low | (raw.high.get(i) >> (2 * j) & 0x03030303u) << 4, 32);
+            }
+            // Each chunk has two scales, for sixteen each.
+            int scale = (i8)(raw.scales.get(j / 2) >> (16 * (j % 2) + 8 * (c % 4 / 2)));
+            sum += scale * __dp4a((int)w[1], (int)x.q[j].y, __dp4a((int)w[0], (int)x.q[j].x, 0));
+        }
+        return half_to_float(raw.d) * x.d * (float)sum;
+    }
+};
+
 // Plain types: a piece is 16 bytes.
 template <int TYPE, int CHUNKS> struct Plain {
     static constexpr int EACH = TYPE == F32 ? 4 : 8, COUNT = CHUNKS * 32 / EACH;
@@ -104,6 +170,9 @@ template <int TYPE, int CHUNKS> struct Chosen {
 template <int CHUNKS> struct Chosen<IQ4_XS, CHUNKS> {
     using Ways = Blocks4<CHUNKS>;
 };
+template <int CHUNKS> struct Chosen<Q6_K, CHUNKS> {
+    using Ways = Blocks6<CHUNKS>;
+};
 template <int CHUNKS> struct Chosen<F32, CHUNKS> {
     using Ways = Plain<F32, CHUNKS>;
 };
@@ -150,9 +219,9 @@ struct Stripe {
 template <class Ways, int GROUP> struct Gemv {
     static constexpr int SPAN = Ways::COUNT > 16 ? 32 : Ways::COUNT > 8 ? 16 : Ways::COUNT > 4 ? 8 : 4;
     static constexpr int PER = (Ways::COUNT + SPAN - 1) / SPAN;
-    // Pieces of a row at a time: about 24 registers' worth in each of two buffers.
-    static constexpr int FIT = (int)(24 * 4 / (sizeof(typename Ways::Raw) * GROUP));
-    static constexpr int DEPTH = FIT < 1 ? 1 : FIT < PER ? FIT : PER;
+    // Pieces of a row at a time: at most 32 registers' worth in each of two buffers.
+    static constexpr int FIT = (int)(32 * 4 / (sizeof(typename Ways::Raw) * GROUP));
+    static constexpr int EVEN = FIT < 2 ? 1 : FIT < 4 ? 2 : FIT < 8 ? 4 : 8, DEPTH = EVEN < PER ? EVEN : PER;
     static constexpr int TURNS = (PER + DEPTH - 1) / DEPTH, ACROSS = 32 / SPAN, STEP = ACROSS * GROUP;
 
     typename Ways::Raw raw[GROUP][DEPTH];

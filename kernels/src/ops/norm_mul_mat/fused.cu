@@ -28,7 +28,8 @@ template <int TYPE, class Normed> DEVICE void multiply(const Job& job, u8* memor
     using Vector = typename Ways::Vector;
     Vector& column = *(Vector*)memory;
     int warp = job.block * WARPS + threadIdx.x / 32, begin;
-    Gemv<Ways, TOGETHER> product;
+    // Rows of plain types are long, and few.
+    Gemv<Ways, (TYPE <= BF16 ? 1 : TOGETHER)> product;
     Stripe stripe(job.w, job.nb_w, job.rows, warp, job.blocks * WARPS, product.STEP, begin);
     stripe.prefetch_all(threadIdx.x % 32);
     if (stripe.rows > 0) product.load(stripe, 0, 0);

@@ -58,17 +58,50 @@ pub(super) static FUSED: Preferred = Preferred {
     preferred: |inst| inst.inputs[X].rows() == 1,
 };
 
-/// The block after the last of each matrix. Blocks are shared out by bytes, and none is without a row.
+/// The block after the last of each matrix. Blocks are shared out by bytes; none is without a row, and there are no more
+/// than asked for, if each matrix can have one: a single block too many would wait for all others.
 fn ends(inst: &Instance, tunables: &Tunables) -> Vec<usize> {
     let (w, most) = (weights(inst), tunables.get(2));
     let bytes = |l: &Layout| l.ne[1] * l.nb[1];
     let all: usize = w.iter().map(bytes).sum();
-    let mut end = 0;
-    w.iter()
+    let mut blocks: Vec<usize> = w
+        .iter()
         .map(|w| {
-            let useful = w.ne[1].div_ceil(tunables.get(0) * tunables.get(1) * (32 / stripe_lanes(w)));
-            end += (most * bytes(w)).div_ceil(all.max(1)).clamp(1, useful.max(1));
-            end
+            let together = if w.dtype.is_quantised() { tunables.get(1) } else { 1 };
+            let useful = w.ne[1].div_ceil(tunables.get(0) * together * (32 / stripe_lanes(w)));
+            (most * bytes(w)).div_ceil(all.max(1)).clamp(1, useful.max(1))
+        })
+        .collect();
+    let over = blocks.iter().sum::<usize>().saturating_sub(most);
+    if let Some(largest) = blocks.iter_mut().max() {
+        *largest = largest.saturating_sub(over).max(1);
+    }
+    blocks
+        .iter()
+        .scan(0, |end, n| {
+            *end += n;
+            Some(*end)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Params};
+
+    #[test]
+    fn blocks_are_shared_out_by_bytes_and_are_no_more_than_asked_for() {
+        let row = Layout::f32([2048, 1, 1, 1]);
+        let w = |t, n| Layout::contiguous(t, [2048, n, 1, 1]);
+        let inputs = vec![row, row, w(DType::IQ4_XS, 8192), w(DType::IQ4_XS, 4096), w(DType::F32, 64)];
+        let params = Params::NormMulMat { eps: 1e-6, residual: false };
+        let inst = Instance { op: Op::NormMulMat, params, inputs, outputs: Vec::new() };
+        let mut tunables = Tunables::defaults(STRIPES);
+        // The F32 rows' bytes would make ten blocks; there are a row for each of eight warps in eight.
+        assert_eq!(ends(&inst, &tunables), [170, 255, 263]);
+        tunables.set(STRIPES, "warps", 4).unwrap();
+        // 170, 85 and 10 are one too many.
+        assert_eq!(ends(&inst, &tunables), [169, 254, 264]);
+    }
 }
