@@ -10,9 +10,8 @@ KERNEL __launch_bounds__(32 * WARPS) mul_mat(Tensor w, Tensor x, Tensor y) {
     const u8* plane = row_at(w, 0, i2 / (x.ne[2] / w.ne[2]), i3 / (x.ne[3] / w.ne[3]));
     Stripe stripe(plane, w.nb[1], w.ne[1], warp, gridDim.x * WARPS, Product::STEP, begin);
     Product product;
-    // What stands for weights may be a cache that the kernel before writes to. Asking for it reads nothing yet.
+    // What stands for weights may be a cache that the kernel before writes to.
     constexpr bool CACHE = WEIGHT == F32 || WEIGHT == F16;
-    stripe.prefetch_all(threadIdx.x % 32);
     if (!CACHE && stripe.rows > 0) product.load(stripe, 0, 0);
     in_turn();
     if (CACHE && stripe.rows > 0) product.load(stripe, 0, 0);

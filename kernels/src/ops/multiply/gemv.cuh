@@ -1,6 +1,7 @@
 // Rows of weights times one column in shared memory, at the memory's speed. A warp has a range of neighbouring rows and
 // takes STEP of them at a time; what it takes next is on its way to
-// registers while it computes, and the whole range on its way to the second level of cache before the column is there.
+// registers while it computes. (Sending for the whole range ahead, to the second level of cache, was slower: 8.6 us for 7.8 on
+// an H200.)
 
 // How weights of TYPE are read and met: piece by piece, a lane a piece.
 template <int TYPE, int CHUNKS> struct Blocks {
@@ -197,20 +198,6 @@ struct Stripe {
         int end = min((int)((i64)steps * (warp + 1) / warps) * step, count);
         first = w + begin * nb;
         rows = end - begin;
-    }
-
-    // Asks for all of it.
-    DEVICE void prefetch_all(int lane) const {
-        u64 from = (u64)first / 16 * 16;
-        i64 bytes = ((u64)first + rows * nb - from) / 16 * 16;
-        if (bytes <= 0) return;
-#if __CUDA_ARCH__ >= 900
-        if (lane == 0) {
-            asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" : : "l"(from), "r"((u32)bytes) : "memory");
-        }
-#else
-        for (i64 at = lane * 128; at < bytes; at += 32 * 128) prefetch((const u8*)from + at);
-#endif
     }
 };
 

@@ -31,7 +31,6 @@ template <int TYPE, class Normed> DEVICE void multiply(const Job& job, u8* memor
     // Rows of plain types are long, and few.
     Gemv<Ways, (TYPE <= BF16 ? 1 : TOGETHER)> product;
     Stripe stripe(job.w, job.nb_w, job.rows, warp, job.blocks * WARPS, product.STEP, begin);
-    stripe.prefetch_all(threadIdx.x % 32);
     if (stripe.rows > 0) product.load(stripe, 0, 0);
     Elements<PIECES, WARPS> row;
     normed(row);
