@@ -290,3 +290,25 @@ fn the_backend_is_said_and_a_machine_without_a_gpu_runs_on_its_processor() {
     let (ok, out, why) = run(&[&bench[..], &["auto"]].concat(), Some("/nowhere/libnvrtc.so"));
     assert!(ok && out.contains("CPU"), "{out}{why}");
 }
+
+#[test]
+fn placements_are_read_refused_and_without_a_gpu_noted() {
+    for (place, why) in [
+        ("blk.*.ffn", "expected PATTERN=BACKEND"),
+        ("blk.*.ffn=gpu", "unknown backend \"gpu\", did you mean \"cpu\"?"),
+        ("output=cuda:1", "only the first GPU is used"),
+    ] {
+        let error = fails(&["bench", "-p", "0", "-n", "2", "--place", place]);
+        assert!(error.contains(why), "{error}");
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deltascope"));
+    command.args(["bench", "-p", "0", "-n", "2", "-r", "1", "-t", "1", "--backend", "cpu", "--place", "output=cuda"]);
+    let out = command.env("DELTASCOPE_NVRTC", "/nowhere/libnvrtc.so").output().unwrap();
+    let note = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && note.contains("the GPU is not used"), "{note}");
+    // What is on the CPU already may be said to be there.
+    let same = ok(&["profile", "--runs", "2", "-o", "json", "--backend", "cpu", "--place", "blk.*.ffn=cpu"]);
+    let rows: serde_json::Value = serde_json::from_str(&same).unwrap();
+    let mut rows = rows.as_array().unwrap().iter();
+    assert!(rows.all(|r| r["backend"] == "cpu" && !r["name"].as_str().unwrap().starts_with("transfer")), "{same}");
+}
