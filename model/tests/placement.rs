@@ -180,7 +180,7 @@ fn a_recorded_run_has_every_sides_steps_and_the_transfers() {
         stats.push(&e.take_record().unwrap());
     }
     let table = stats.table(Group::Op);
-    for op in [Op::Transfer, Op::MulMat, Op::AddRmsNorm] {
+    for op in [Op::Transfer, Op::MulMat, Op::MoeRouter] {
         let rows: Vec<_> = table.rows.iter().filter(|r| r.op == Some(op)).collect();
         assert!(!rows.is_empty() && rows.iter().all(|r| r.total_us > 0.0), "{op}");
     }
@@ -195,7 +195,7 @@ fn what_goes_into_and_comes_out_of_a_placed_node_can_be_looked_at() {
     }
     let model = oracle("oracle-small");
     let batch = Batch { tokens: &[5], slot: 0, n_seqs: 1, logits: Logits::Last };
-    let names = ["blk.0.router", "blk.0.ffn", "blk.1.attn_norm"].map(str::to_owned);
+    let names = ["blk.0.router", "blk.0.ffn", "blk.1.attn_in"].map(str::to_owned);
     let taps = |place, places: &[&str]| engine(&model, place, places, true).eval_tapped(batch, &names).unwrap();
     let (want, got) = (taps(Place::Cpu, &[]), taps(Place::Cuda, &["blk.*.ffn=cpu"]));
     assert_eq!(want.len(), 3);
