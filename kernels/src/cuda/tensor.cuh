@@ -8,21 +8,29 @@ DEVICE u32 shared_address(const void* p) {
     return a;
 }
 
-// Four 8x8 matrices of halves; lane l names row l % 8 of matrix l / 8 and gets elements 2 (l % 4) and the next of row
-// l / 4 of each.
-DEVICE void load_matrices(u32* r, const void* p) {
+// Four 8x8 matrices of halves in shared memory; lane l names row l % 8 of matrix l / 8 and gets elements 2 (l % 4) and the
+// next of row l / 4 of each.
+DEVICE void load_matrices(u32* r, u32 p) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p))
+                 : "r"(p)
                  : "memory");
 }
 
+DEVICE void load_matrices(u32* r, const void* p) {
+    load_matrices(r, shared_address(p));
+}
+
 // The same of the transposed matrices.
-DEVICE void load_matrices_turned(u32* r, const void* p) {
+DEVICE void load_matrices_turned(u32* r, u32 p) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(p))
+                 : "r"(p)
                  : "memory");
+}
+
+DEVICE void load_matrices_turned(u32* r, const void* p) {
+    load_matrices_turned(r, shared_address(p));
 }
 
 // c += a b: 16x16 times 16x8 halves, sums in single precision.

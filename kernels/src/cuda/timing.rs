@@ -216,6 +216,15 @@ fn attention_block(name: &'static str, n_kv: usize, first: bool) -> Shape {
     Shape { name, op: Op::AttentionBlock, params, inputs, copies: 48, sets: 12 }
 }
 
+/// Attention of a prompt's tokens that all see `n_kv` cells.
+fn attention(name: &'static str, t: usize, n_kv: usize) -> Shape {
+    let cache = (Layout::contiguous(DType::F16, [256, n_kv, 2, 1]), Fill::Normal(1.0));
+    let pos = (Layout::i32([t, 1, 1, 1]), Fill::Positions(i32::MAX));
+    let inputs = vec![(Layout::f32([256, 16, t, 1]), Fill::Normal(1.0)), cache, cache, pos];
+    let params = Params::Softmax { scale: 0.0625, causal: true };
+    Shape { name, op: Op::Attention, params, inputs, copies: 4, sets: 2 }
+}
+
 #[test]
 #[ignore = "takes a GPU"]
 fn mixers_of_the_80b_model() {
@@ -239,6 +248,10 @@ fn mixers_of_the_80b_model() {
     time(device, &attention_block("attention, 512 cells", 512, false), all);
     time(device, &attention_block("attention, 4096 cells", 4096, false), all);
     time(device, &attention_block("attention, 16384 cells", 16384, false), all);
+    let tiles: &[(&str, &[(&str, i64)])] =
+        &[("flash_tensor", &[("warps", 8)]), ("flash_tensor", &[("warps", 4)]), ("split", &[])];
+    time(device, &attention("prompt, 512 at 1024 cells", 512, 1024), tiles);
+    time(device, &attention("prompt, 2048 at 4096 cells", 2048, 4096), tiles);
     let rule: &[(&str, &[(&str, i64)])] =
         &[("columns", &[]), ("tokens", &[("columns", 2)]), ("tokens", &[("columns", 4)])];
     for (t, name) in [(512, "delta rule, T=512"), (2048, "delta rule, T=2048")] {

@@ -7,6 +7,7 @@
 mod cells;
 mod cuda;
 mod flash;
+mod flash_tensor;
 mod geometry;
 mod reference;
 mod softmax;
@@ -20,7 +21,8 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct Attention;
 
 static REFERENCE: Reference = Reference::new(Op::Attention, &Attention);
-static VARIANTS: &[&dyn Variant] = &[&cuda::SPLIT, &flash::FLASH, &unfused::UNFUSED, &REFERENCE];
+static VARIANTS: &[&dyn Variant] =
+    &[&flash_tensor::FLASH_TENSOR, &cuda::SPLIT, &flash::FLASH, &unfused::UNFUSED, &REFERENCE];
 
 /// Indices of the inputs.
 const Q: usize = 0;
@@ -86,6 +88,25 @@ impl OpDef for Attention {
             case("prefill, the model's heads", DType::F16, [256, 16, 11, 1], 2, 90, Fill::Positions(90)),
             case("prefill of two sequences, any positions", DType::F32, [80, 3, 13, 2], 1, 70, Fill::Ids(75)),
             case("a head that no vector divides", DType::F32, [13, 5, 3, 2], 5, 67, Fill::Positions(67)),
+            case(
+                "a prompt over a deep cache, the model's heads",
+                DType::F16,
+                [256, 16, 17, 1],
+                2,
+                200,
+                Fill::Positions(180),
+            ),
+            case(
+                "a prompt of whole tiles, the model's heads",
+                DType::F16,
+                [256, 16, 64, 1],
+                2,
+                256,
+                Fill::Positions(200),
+            ),
+            case("a prompt with tokens that see little", DType::F16, [256, 6, 40, 2], 2, 70, Fill::Ids(75)),
+            case("a prompt, heads of 128", DType::F16, [128, 4, 130, 1], 2, 300, Fill::Positions(300)),
+            case("a prompt in two sequences, heads of 64", DType::F16, [64, 3, 33, 2], 3, 140, Fill::Positions(140)),
             case("one cell", DType::F16, [8, 1, 1, 1], 1, 1, Fill::Positions(1)),
         ]
     }

@@ -1,10 +1,10 @@
 use super::{Attention, seen};
 use crate::Buffer;
-use crate::check::{Tensor, compare, fill, run_reference, run_variant};
+use crate::check::{Tensor, compare, fill, run_on, run_reference, run_variant};
 use crate::ops::{Fill, OpDef};
 use crate::plan::Defaults;
 use crate::pool::Pool;
-use crate::{DType, Layout, Op, Params, Tunables};
+use crate::{Backend, DType, Layout, Op, Params, Tunables, Variant};
 
 #[test]
 fn a_position_sees_itself_and_what_is_before_it() {
@@ -68,12 +68,32 @@ fn large_logits_neither_overflow_nor_vanish() {
     let mut pool = Pool::new(2);
     let given = inputs(DType::F32, [32, 4, 3, 1], 1, 300, &[297, 298, 299]);
     let want = run_reference(&mut pool, Op::Attention, params, &given).unwrap();
-    for &v in Attention.variants().iter().filter(|v| v.spec().backend == crate::Backend::Cpu) {
+    for &v in Attention.variants().iter().filter(|v| v.spec().backend == Backend::Cpu) {
         let tunables = Tunables::defaults(v.spec().tunables);
         let got = run_variant(&mut pool, v, &tunables, params, &given, None, &Defaults).unwrap();
         // The error of a logit near 1000 in F32 is 6e-5, and a weight's error is its logit's.
         let d = compare(&want, &got);
         assert!(d.relative < 2e-4, "{}: {d:?}", v.spec().name);
+    }
+}
+
+/// NaN right behind the last cell that is seen, and maxima that rise from tile to tile.
+#[test]
+fn tensor_cores_take_no_unseen_cell_and_follow_rising_maxima() {
+    if let Err(e) = crate::cuda::Device::first() {
+        return println!("no GPU: skipped ({e})");
+    }
+    let (mut pool, v) = (Pool::new(1), &super::flash_tensor::FLASH_TENSOR);
+    let tunables = Tunables::defaults(v.spec().tunables);
+    // The error of a logit near 30 with a query of halves is 1e-2, and a weight's error is its logit's.
+    for (head, scale, first, tolerance) in [(256, 0.06, 100, 2e-3), (64, 0.125, 0, 2e-3), (64, 1.0, 250, 2e-2)] {
+        let params = Params::Softmax { scale, causal: true };
+        let pos: Vec<i32> = (first..first + 20).collect();
+        let given = inputs(DType::F16, [head, 4, 20, 1], 2, 300, &pos);
+        let want = run_reference(&mut pool, Op::Attention, params, &given).unwrap();
+        let got = run_on(Backend::Cuda, &mut pool, v, &tunables, params, &given, None, &Defaults).unwrap();
+        let d = compare(&want, &got);
+        assert!(d.relative < tolerance, "heads of {head}, scale {scale}: {d:?}");
     }
 }
 
