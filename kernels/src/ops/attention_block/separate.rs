@@ -16,7 +16,8 @@ pub static SEPARATE: Separate = Separate(Spec {
     backend: Backend::Cpu,
     summary: "norms, rotations, stores, attention and gate as nodes",
     tunables: &[],
-    tolerance: 2e-5,
+    // That of its least exact part, attention on tensor cores.
+    tolerance: 2e-3,
 });
 
 impl Variant for Separate {
