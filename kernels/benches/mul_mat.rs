@@ -192,7 +192,7 @@ fn experts(dtype: DType, tokens: usize) -> (Vec<Input>, Vec<Input>) {
 
 fn prefill(c: &mut Criterion) {
     const TOKENS: usize = 512;
-    for variant in ["gemm_rows8", "gemm", "rows8"] {
+    for variant in ["gemm_amx", "gemm_rows8", "gemm", "rows8"] {
         for dtype in TYPES {
             let inputs = vec![Input::weight(dtype, [2048, 2048, 1, 1]), Input::activations([2048, TOKENS, 1, 1])];
             let products = Throughput::Elements((TOKENS * 2048 * 2048) as u64);
@@ -210,7 +210,7 @@ fn prefill(c: &mut Criterion) {
 /// Where the ways to multiply cross over.
 fn few_columns(c: &mut Criterion) {
     for tokens in [2, 4, 8, 12, 16, 32] {
-        for variant in ["rows8", "gemm_rows8", "dot", "gemm"] {
+        for variant in ["rows8", "gemm_amx", "gemm_rows8", "dot", "gemm"] {
             for dtype in [DType::IQ4_XS, DType::Q4_K, DType::F32] {
                 let inputs = vec![Input::weight(dtype, [2048, 1024, 1, 1]), Input::activations([2048, tokens, 1, 1])];
                 let products = Throughput::Elements((tokens * 2048 * 1024) as u64);

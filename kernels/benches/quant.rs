@@ -88,32 +88,38 @@ fn decode(c: &mut Criterion) {
     }
 }
 
-/// Products per second on one tile, without and with unpacking it for 64 columns.
+/// Products per second on one tile at each level, without and with unpacking it: for many columns, and for as many as an
+/// expert of the 80B meets in a prompt.
 fn prefill(c: &mut Criterion) {
-    const COLUMNS: usize = 64;
-    let isa = Isa::detect();
-    for unpack in [false, true] {
-        let mut group = c.benchmark_group(if unpack { "gemm+unpack" } else { "gemm" });
-        group.throughput(Throughput::Elements((TILE_ROWS * COLUMNS * N) as u64));
-        for dtype in BLOCK_TYPES {
-            let (w, x) = (weights(dtype), column(dtype).repeat(COLUMNS));
-            let rows = &w[..TILE_ROWS * w.len() / ROWS];
-            let mut tile = Tile::new(isa);
-            tile.unpack_rows(dtype, rows, N);
-            let mut panel = Panel::new(isa);
-            panel.pack(dtype, Columns::all(&x, x.len() / COLUMNS), 0..COLUMNS, N);
-            group.bench_function(dtype.name(), |b| {
-                b.iter(|| {
-                    if unpack {
-                        tile.unpack_rows(dtype, rows, N);
-                    }
-                    gemm_tile(&mut tile, &panel, |_, y| {
-                        black_box(y);
+    for &isa in Isa::available().iter().filter(|isa| isa.avx2().is_some()) {
+        for (unpack, columns) in [(false, 64), (true, 64), (true, 10)] {
+            let what = if unpack { "gemm+unpack" } else { "gemm" };
+            let mut group = c.benchmark_group(format!("{what}/{isa}/{columns}"));
+            group.throughput(Throughput::Elements((TILE_ROWS * columns * N) as u64));
+            for dtype in BLOCK_TYPES {
+                let (w, x) = (weights(dtype), column(dtype).repeat(columns));
+                let rows = &w[..TILE_ROWS * w.len() / ROWS];
+                let mut packed = vec![0; rows.len()];
+                for (from, to) in rows.chunks_exact(rows.len() / 2).zip(packed.chunks_exact_mut(rows.len() / 2)) {
+                    pack_rows8(dtype, from, N, to);
+                }
+                let mut tile = Tile::new(isa);
+                tile.unpack_rows8(dtype, &packed, N);
+                let mut panel = Panel::new(isa);
+                panel.pack(dtype, Columns::all(&x, x.len() / columns), 0..columns, N);
+                group.bench_function(dtype.name(), |b| {
+                    b.iter(|| {
+                        if unpack {
+                            tile.unpack_rows8(dtype, &packed, N);
+                        }
+                        gemm_tile(&mut tile, &panel, &[], |_, y| {
+                            black_box(y);
+                        });
                     });
                 });
-            });
+            }
+            group.finish();
         }
-        group.finish();
     }
 }
 

@@ -36,6 +36,18 @@ fn describe(t: &Topology, isa: Isa) -> Machine {
         Isa::Scalar => &[],
         Isa::Avx2(_) => &["avx2", "fma", "f16c"],
         Isa::Avx512Vnni(_) => &["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],
+        Isa::Amx(_) => &[
+            "avx2",
+            "fma",
+            "f16c",
+            "avx512f",
+            "avx512bw",
+            "avx512dq",
+            "avx512vl",
+            "avx512vnni",
+            "amx_tile",
+            "amx_int8",
+        ],
     };
     Machine {
         cpu: Some(t.brand.clone()).filter(|b| !b.is_empty()),

@@ -141,7 +141,7 @@ mod tests {
     fn every_variant_passes_its_ops_suite() {
         let mut failures = Vec::new();
         for op in all() {
-            for v in variants(op).iter().filter(|v| v.spec().backend == Backend::Cpu) {
+            for v in variants(op).iter().filter(|v| v.spec().backend == Backend::Cpu && v.here().is_ok()) {
                 let report = suite(*v, &[1, 2, 3, 5], 7);
                 assert!(report.runs > 0, "{op} {}: nothing ran: {:?}", v.spec().name, report.declined);
                 failures.extend(report.failures.iter().take(3).map(|f| format!("{op} {}: {f:?}", v.spec().name)));

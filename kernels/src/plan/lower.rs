@@ -344,17 +344,22 @@ impl Lowerer<'_> {
 }
 
 /// How many pieces each of `threads` workers cuts its part into. Pieces let workers that are done early take from those
-/// that are slow, or have lost their core in the middle. They are for what streams from memory: where each byte is used
-/// many times, a call first brings them into an order that suits it, and a piece would do that again.
+/// that are slow, or have lost their core in the middle. Where each byte is used many times, a call first brings them into
+/// an order that suits it, and a piece does that again: those are few.
 fn pieces(cost: Cost, threads: usize, useful: usize) -> usize {
     // What a middling core reads in a microsecond; nothing depends on it but the size of pieces.
     const BYTES: f64 = 10e3;
     const PIECE_US: f64 = 25.0;
     const MOST: usize = 16;
     const STREAMS: f64 = 16.0;
-    if cost.flops > STREAMS * cost.bytes {
-        return 1;
-    }
-    let part_us = cost.bytes / BYTES / threads as f64;
-    ((part_us / PIECE_US) as usize).min(useful / threads).clamp(1, MOST)
+    /// What a fast core computes in a microsecond.
+    const FLOPS: f64 = 400e3;
+    const FEW: usize = 4;
+    const LONG_PIECE_US: f64 = 800.0;
+    let (part_us, piece_us, most) = if cost.flops > STREAMS * cost.bytes {
+        (cost.flops / FLOPS, LONG_PIECE_US, FEW)
+    } else {
+        (cost.bytes / BYTES, PIECE_US, MOST)
+    };
+    ((part_us / threads as f64 / piece_us) as usize).min(useful / threads).clamp(1, most)
 }

@@ -90,10 +90,10 @@ pub fn dot_f(isa: Isa, dtype: DType, w: &[u8], x: &[f32]) -> f32 {
     assert!(matches!(dtype, DType::F32 | DType::F16 | DType::BF16), "{dtype} is no plain float type");
     check_row(dtype, w.len(), x.len());
     #[cfg(target_arch = "x86_64")]
-    match isa {
-        Isa::Scalar => {}
-        Isa::Avx2(token) => return x86::plain::dot_avx2(token, dtype, w, x),
-        Isa::Avx512Vnni(token) => return x86::plain::dot_avx512(token, dtype, w, x),
+    match (isa.avx512_vnni(), isa.avx2()) {
+        (Some(token), _) => return x86::plain::dot_avx512(token, dtype, w, x),
+        (None, Some(token)) => return x86::plain::dot_avx2(token, dtype, w, x),
+        (None, None) => {}
     }
     let _ = isa;
     scalar::dot_plain(dtype, w, x)

@@ -92,15 +92,16 @@ impl Panel {
         self.raw.clear();
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = self.isa.avx2() {
-            let pairs = x86::tile::in_pairs(self.isa, weight);
-            let (count, per_chunk) = (range.len(), x86::panel::lines_of(pairs));
+            let form = x86::tile::form_of(self.isa, weight);
+            let (count, per_chunk) = (range.len(), x86::panel::lines_of(form));
             let bytes = CHUNK / activation.block_len() * activation.block_bytes();
             // Stale lines are overwritten, or lie past the end of a last chunk that is not full.
-            self.lines.resize(n.div_ceil(CHUNK) * count * per_chunk, Line([0; 64]));
+            let spare = if self.isa.amx().is_some() { x86::gemm_amx::SPARE } else { 0 };
+            self.lines.resize((n.div_ceil(CHUNK) * count + spare) * per_chunk, Line([0; 64]));
             for (i, column) in range.enumerate() {
                 for (chunk, blocks) in columns.get(column).chunks(bytes).enumerate() {
                     let to = &mut self.lines[(chunk * count + i) * per_chunk..][..per_chunk];
-                    x86::panel::pack_chunk(token, activation, pairs, blocks, to);
+                    x86::panel::pack_chunk(token, weight, form, blocks, to);
                 }
             }
             return;

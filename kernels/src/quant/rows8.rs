@@ -151,10 +151,10 @@ pub fn gemv_rows8<const C: usize>(
         check_row(activation, x.len(), n);
     }
     #[cfg(target_arch = "x86_64")]
-    match isa {
-        Isa::Scalar => {}
-        Isa::Avx2(token) => return x86::gemv::gemv_avx2(token, dtype, packed, xs, n, out),
-        Isa::Avx512Vnni(token) => return x86::gemv::gemv_vnni(token, dtype, packed, xs, n, out),
+    match (isa.avx512_vnni(), isa.avx2()) {
+        (Some(token), _) => return x86::gemv::gemv_vnni(token, dtype, packed, xs, n, out),
+        (None, Some(token)) => return x86::gemv::gemv_avx2(token, dtype, packed, xs, n, out),
+        (None, None) => {}
     }
     let _ = isa;
     let mut block = [0u8; 256];

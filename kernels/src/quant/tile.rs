@@ -63,14 +63,14 @@ impl Tile {
         let stride = self.start(dtype, rows.len(), n);
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = self.isa.avx2() {
-            let wide = self.isa.avx512_vnni().is_some();
+            let form = x86::tile::form_of(self.isa, dtype);
             let mut packed = [0u8; ROWS * 256];
             let packed = &mut packed[..ROWS * dtype.block_bytes()];
             for octet in 0..2 {
                 let rows = &rows[(octet * ROWS * stride).min(rows.len())..];
                 for b in 0..n / dtype.block_len() {
                     rows8::pack_block(dtype, rows, stride, b, packed);
-                    x86::tile::unpack_block(token, dtype, packed, wide, &mut self.lines, b, octet);
+                    x86::tile::unpack_block(token, dtype, packed, form, &mut self.lines, b, octet);
                 }
             }
             return;
@@ -88,11 +88,11 @@ impl Tile {
         assert!(self.rows.is_multiple_of(ROWS), "packed rows come in eights");
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = self.isa.avx2() {
-            let wide = self.isa.avx512_vnni().is_some();
+            let form = x86::tile::form_of(self.isa, dtype);
             let octets = packed.chunks_exact(ROWS * stride);
             for (octet, packed) in octets.enumerate() {
                 for (b, packed) in packed.chunks_exact(ROWS * dtype.block_bytes()).enumerate() {
-                    x86::tile::unpack_block(token, dtype, packed, wide, &mut self.lines, b, octet);
+                    x86::tile::unpack_block(token, dtype, packed, form, &mut self.lines, b, octet);
                 }
             }
             return;
@@ -115,7 +115,7 @@ impl Tile {
         #[cfg(target_arch = "x86_64")]
         if self.isa.avx2().is_some() {
             // Stale lines are overwritten, or belong to rows that are never read out.
-            let lines = x86::tile::lines_of(dtype, x86::tile::in_pairs(self.isa, dtype));
+            let lines = x86::tile::lines_of(dtype, x86::tile::form_of(self.isa, dtype));
             self.lines.resize(n / dtype.block_len() * lines, Line([0; 64]));
         }
         stride
@@ -124,10 +124,11 @@ impl Tile {
 
 /// Multiplies a tile with the columns of a panel and calls `emit(i, products)` for each, in order and numbered as when
 /// they were packed: `products[r]` is row `r` of the tile times column `i`, the same bits as [`dot_q`](super::dot_q).
+/// Meanwhile `ahead`, the rows that come next, is fetched from memory.
 ///
 /// # Panics
 /// If the tile is empty, or the panel was packed for another level, row length or type of weights.
-pub fn gemm_tile(tile: &mut Tile, panel: &Panel, mut emit: impl FnMut(usize, &[f32])) {
+pub fn gemm_tile(tile: &mut Tile, panel: &Panel, ahead: &[u8], mut emit: impl FnMut(usize, &[f32])) {
     assert!(tile.rows > 0, "the tile is empty");
     let (made_for, needed) = ((panel.isa, panel.weight, panel.n), (tile.isa, tile.dtype, tile.n));
     assert_eq!(made_for, needed, "the panel was packed for others");
@@ -135,7 +136,7 @@ pub fn gemm_tile(tile: &mut Tile, panel: &Panel, mut emit: impl FnMut(usize, &[f
     if tile.isa.avx2().is_some() {
         tile.sums.clear();
         tile.sums.resize(panel.range.len(), Sums { products: [0.0; TILE_ROWS], mins: [0.0; TILE_ROWS] });
-        x86::gemm::multiply(tile.isa, tile.dtype, &tile.lines, tile.n, &panel.lines, &mut tile.sums);
+        x86::gemm::multiply(tile.isa, tile.dtype, &tile.lines, tile.n, &panel.lines, &mut tile.sums, ahead);
         // Blocks of 32 add their mins, blocks of 256 take them away.
         let sign = if tile.dtype.block_len() == 32 { 1.0 } else { -1.0 };
         for (i, sums) in panel.range.clone().zip(&tile.sums) {

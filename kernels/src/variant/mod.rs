@@ -134,6 +134,11 @@ pub trait Variant: Sync {
     /// The reason why not, for the user to read.
     fn supports(&self, inst: &Instance) -> Result<(), Reason>;
 
+    /// Whether this machine has what it needs. Where it has not, `supports` says so too.
+    fn here(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// Whether it is worth being the default for an instance that it serves: `false` where another is known to be
     /// faster. What is legal is one question, what is best another.
     fn preferred(&self, _inst: &Instance) -> bool {

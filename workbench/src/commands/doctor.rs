@@ -26,7 +26,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let t = Topology::detect();
     println!("machine    {}", t.summary());
-    println!("kernels    {} (DELTASCOPE_ISA=scalar|avx2|avx512 caps it)", Isa::detect().name());
+    println!("kernels    {} (DELTASCOPE_ISA=scalar|avx2|avx512|amx caps it)", Isa::detect().name());
     println!("threads    {} by default", t.threads());
     for line in gpus() {
         println!("gpu        {line}");

@@ -214,14 +214,16 @@ impl Head<'_, '_> {
 mod tests {
     use crate::check::{Tensor, compare, fill, run_variant};
     use crate::ops::OpDef;
-    use crate::ops::delta_net::DeltaNet;
+    use crate::ops::delta_net::{DeltaNet, W_NORM};
     use crate::plan::Defaults;
     use crate::pool::Pool;
     use crate::{Backend, Op, Tunables, ops};
 
     #[test]
     fn fused_and_separate_give_the_same_bits() {
-        for case in DeltaNet.cases().iter().filter(|c| c.inputs[0].layout.ne[1] == 1) {
+        let takes =
+            |layouts: &[ops::Input]| layouts[0].layout.ne[1] == 1 && layouts[W_NORM].layout.ne[0].is_multiple_of(16);
+        for case in DeltaNet.cases().iter().filter(|c| takes(&c.inputs)) {
             let tensor = |(n, i): (u64, &ops::Input)| Tensor { layout: i.layout, data: fill(&i.layout, i.fill, n) };
             let inputs: Vec<Tensor> = (0..).zip(&case.inputs).map(tensor).collect();
             let [fused, lowered] = ["fused", "lowered"].map(|name| {

@@ -3,7 +3,7 @@
 
 use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of, staged};
 use crate::ops::mul_mat::{dot, weight_row};
-use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmRows8, Multiply, Rows8, Weight};
+use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Rows8, Weight};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
 use crate::{Backend, Call, Cost, DType, Instance, Layout, Op, Params, Variant};
@@ -15,12 +15,13 @@ pub struct MoeDown;
 
 static REFERENCE: Reference = Reference::new(Op::MoeDown, &MoeDown);
 static ROWS8: Down<Rows8> = Down::new();
+static GEMM_AMX: Down<GemmAmx> = Down::new();
 static GEMM_ROWS8: Down<GemmRows8> = Down::new();
 static GEMM: Down<Gemm> = Down::new();
 static DOT: Down<Dot> = Down::new();
 static DEQUANT: Down<Dequant> = Down::new();
 static VARIANTS: &[&dyn Variant] =
-    &[&grouped::DOWN, &staged::DOWN, &cuda::DOWN, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+    &[&grouped::DOWN, &staged::DOWN, &cuda::DOWN, &GEMM_AMX, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MoeDown {
     fn op(&self) -> Op {
@@ -114,6 +115,10 @@ impl<M: Multiply> Variant for Down<M> {
     fn supports(&self, inst: &Instance) -> Result<(), Reason> {
         Reason::unless(inst.outputs[0].has_contiguous_rows(), || "rows of the result must be contiguous".into())?;
         M::supports(&inst.inputs[3])
+    }
+
+    fn here(&self) -> Result<(), Reason> {
+        M::here()
     }
 
     fn preferred(&self, inst: &Instance) -> bool {

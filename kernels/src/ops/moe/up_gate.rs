@@ -6,7 +6,8 @@ use crate::cpu::Isa;
 use crate::math::{Level, Task, dispatch, silu};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::multiply::{
-    Columns, Deal, Dequant, Dot, Experts, Gemm, GemmRows8, Multiply, Piece, Places, Rows8, Weight, same_activations,
+    Columns, Deal, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Piece, Places, Rows8, Weight,
+    same_activations,
 };
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
@@ -18,12 +19,23 @@ pub struct MoeUpGate;
 
 static REFERENCE: Reference = Reference::new(Op::MoeUpGate, &MoeUpGate);
 static ROWS8: UpGate<Rows8> = UpGate::new();
+static GEMM_AMX: UpGate<GemmAmx> = UpGate::new();
 static GEMM_ROWS8: UpGate<GemmRows8> = UpGate::new();
 static GEMM: UpGate<Gemm> = UpGate::new();
 static DOT: UpGate<Dot> = UpGate::new();
 static DEQUANT: UpGate<Dequant> = UpGate::new();
-static VARIANTS: &[&dyn Variant] =
-    &[&grouped::UP_GATE, &staged::UP_GATE, &cuda::UP_GATE, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[
+    &grouped::UP_GATE,
+    &staged::UP_GATE,
+    &cuda::UP_GATE,
+    &GEMM_AMX,
+    &ROWS8,
+    &GEMM_ROWS8,
+    &GEMM,
+    &DOT,
+    &DEQUANT,
+    &REFERENCE,
+];
 
 impl OpDef for MoeUpGate {
     fn op(&self) -> Op {
@@ -120,6 +132,10 @@ impl<M: Multiply> Variant for UpGate<M> {
         }
         M::supports(gate)?;
         M::supports(up)
+    }
+
+    fn here(&self) -> Result<(), Reason> {
+        M::here()
     }
 
     fn preferred(&self, inst: &Instance) -> bool {

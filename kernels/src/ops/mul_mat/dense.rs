@@ -35,6 +35,10 @@ impl<M: Multiply> Variant for Dense<M> {
         M::supports(&inst.inputs[0])
     }
 
+    fn here(&self) -> Result<(), Reason> {
+        M::here()
+    }
+
     fn preferred(&self, inst: &Instance) -> bool {
         M::preferred(&inst.inputs[0], columns(inst))
     }

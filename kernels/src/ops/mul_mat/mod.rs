@@ -9,7 +9,7 @@ mod reference;
 mod staged;
 mod tensor;
 
-use super::multiply::{Dequant, Dot, Gemm, GemmRows8, Rows8};
+use super::multiply::{Dequant, Dot, Gemm, GemmAmx, GemmRows8, Rows8};
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 use dense::Dense;
@@ -20,6 +20,7 @@ pub struct MulMat;
 
 static REFERENCE: Reference = Reference::new(Op::MulMat, &MulMat);
 static ROWS8: Dense<Rows8> = Dense::new();
+static GEMM_AMX: Dense<GemmAmx> = Dense::new();
 static GEMM_ROWS8: Dense<GemmRows8> = Dense::new();
 static GEMM: Dense<Gemm> = Dense::new();
 static DOT: Dense<Dot> = Dense::new();
@@ -30,6 +31,7 @@ static VARIANTS: &[&dyn Variant] = &[
     &gemv::STRIPED,
     &staged::ONE_COLUMN,
     &cuda::DP4A,
+    &GEMM_AMX,
     &ROWS8,
     &GEMM_ROWS8,
     &GEMM,
@@ -144,7 +146,8 @@ mod tests {
             for tokens in [1, 2, 7, 13] {
                 let inputs = inputs(dtype, [512, 24, tokens]);
                 let dot = run("dot", &inputs);
-                for name in ["rows8", "gemm", "gemm_rows8"] {
+                let amx = crate::cpu::Isa::detect().amx().map(|_| "gemm_amx");
+                for name in ["rows8", "gemm", "gemm_rows8"].into_iter().chain(amx) {
                     assert!(!compare(&dot, &run(name, &inputs)).bits_differ, "{dtype} {name} at {tokens} tokens");
                 }
             }

@@ -32,6 +32,10 @@ impl<M: Multiply> Variant for ByExpert<M> {
         M::supports(&inst.inputs[0])
     }
 
+    fn here(&self) -> Result<(), Reason> {
+        M::here()
+    }
+
     fn preferred(&self, inst: &Instance) -> bool {
         M::preferred(&inst.inputs[0], columns_per_expert(&inst.inputs[0], &inst.inputs[2]))
     }

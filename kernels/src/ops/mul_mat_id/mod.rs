@@ -5,7 +5,7 @@ mod by_expert;
 
 use super::moe::{expert_bytes, id_of};
 use super::mul_mat::{check_weight, dot, weight_row};
-use super::multiply::{Dequant, Dot, Gemm, GemmRows8, Rows8};
+use super::multiply::{Dequant, Dot, Gemm, GemmAmx, GemmRows8, Rows8};
 use super::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 use by_expert::ByExpert;
@@ -15,11 +15,12 @@ pub struct MulMatId;
 
 static REFERENCE: Reference = Reference::new(Op::MulMatId, &MulMatId);
 static ROWS8: ByExpert<Rows8> = ByExpert::new();
+static GEMM_AMX: ByExpert<GemmAmx> = ByExpert::new();
 static GEMM_ROWS8: ByExpert<GemmRows8> = ByExpert::new();
 static GEMM: ByExpert<Gemm> = ByExpert::new();
 static DOT: ByExpert<Dot> = ByExpert::new();
 static DEQUANT: ByExpert<Dequant> = ByExpert::new();
-static VARIANTS: &[&dyn Variant] = &[&ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&GEMM_AMX, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MulMatId {
     fn op(&self) -> Op {

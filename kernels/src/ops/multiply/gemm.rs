@@ -8,6 +8,7 @@ use crate::quant::{Panel, TILE_ROWS, Tile, activation_for, gemm_tile};
 use crate::variant::{Form, Packing, Reason, Tunable};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 /// `gemm`.
 pub(in crate::ops) struct Gemm;
@@ -15,14 +16,36 @@ pub(in crate::ops) struct Gemm;
 /// `gemm_rows8`.
 pub(in crate::ops) struct GemmRows8;
 
+/// `gemm_amx`.
+pub(in crate::ops) struct GemmAmx;
+
 const ROWS: Tunable = Tunable { name: "rows", doc: "rows a task", default: 16, values: &[16, 64] };
 
 /// Most columns of a panel: a few MiB, which stream from the last cache level past each tile.
 const PANEL: usize = 512;
 
+/// From so many columns on, a tile for AMX is worth unpacking: it costs some forty times what a column then does.
+const AMX_COLUMNS: usize = 4;
+
+/// Products that are kept until they go where they belong: a column's lie far from the next column's there, so that
+/// sixteen at a time cost a walk through the page tables each.
+const KEPT: usize = 64 << 10;
+
+/// A worker's tile, panel and products. They grow to the widest weight and the most columns that the worker meets and
+/// stay.
+struct Work {
+    tile: Tile,
+    panel: Panel,
+    products: Vec<f32>,
+}
+
+fn work(isa: Isa) -> RefCell<Work> {
+    RefCell::new(Work { tile: Tile::new(isa), panel: Panel::new(isa), products: Vec::new() })
+}
+
 thread_local! {
-    /// A worker's tile and panel. They grow to the widest weight and the most columns that the worker meets and stay.
-    static WORK: RefCell<(Tile, Panel)> = RefCell::new((Tile::new(Isa::detect()), Panel::new(Isa::detect())));
+    static WORK: RefCell<Work> = work(Isa::detect().without_amx());
+    static AMX: RefCell<Work> = work(Isa::detect());
 }
 
 impl Multiply for Gemm {
@@ -61,7 +84,7 @@ impl Multiply for Gemm {
             return unsafe { float::rows(w, rows, x, range, scratch, emit) };
         }
         // SAFETY: the contract is the same; a tile is filled from plain rows.
-        unsafe { tiles(w, rows, x, range, |tile, bytes| tile.unpack_rows(w.dtype, bytes, w.k), emit) }
+        unsafe { tiles(&WORK, w, rows, x, range, |tile, bytes| tile.unpack_rows(w.dtype, bytes, w.k), emit) }
     }
 }
 
@@ -95,13 +118,53 @@ impl Multiply for GemmRows8 {
         emit: &mut impl FnMut(usize, usize, &[f32]),
     ) {
         // SAFETY: the contract is the same; a tile is filled from packed rows, as asked for.
-        unsafe { tiles(w, rows, x, range, |tile, bytes| tile.unpack_rows8(w.dtype, bytes, w.k), emit) }
+        unsafe { tiles(&WORK, w, rows, x, range, |tile, bytes| tile.unpack_rows8(w.dtype, bytes, w.k), emit) }
+    }
+}
+
+impl Multiply for GemmAmx {
+    const NAME: &'static str = "gemm_amx";
+    const SUMMARY: &'static str =
+        "as gemm_rows8, multiplied by AMX int8 tiles, scales in the codes; wins from a few tokens on";
+    const TOLERANCE: f32 = 1.5e-2;
+    const GROUP: usize = TILE_ROWS;
+    const FIXED: usize = 40;
+    const ROWS: Tunable = ROWS;
+
+    fn here() -> Result<(), Reason> {
+        Reason::unless(Isa::detect().amx().is_some(), || "no AMX int8, or the system does not give it".into())
+    }
+
+    fn supports(w: &Layout) -> Result<(), Reason> {
+        Self::here()?;
+        packable(w)
+    }
+
+    fn preferred(_w: &Layout, columns: usize) -> bool {
+        columns >= AMX_COLUMNS
+    }
+
+    fn weight_form(_w: &Layout) -> Form {
+        Form::Packed(Packing::Rows8)
+    }
+
+    unsafe fn rows(
+        w: &Weight,
+        rows: Range<usize>,
+        x: &Columns<'_>,
+        range: Range<usize>,
+        _scratch: &mut [u8],
+        emit: &mut impl FnMut(usize, usize, &[f32]),
+    ) {
+        // SAFETY: the contract is the same; a tile is filled from packed rows, as asked for.
+        unsafe { tiles(&AMX, w, rows, x, range, |tile, bytes| tile.unpack_rows8(w.dtype, bytes, w.k), emit) }
     }
 }
 
 /// # Safety
 /// As [`Multiply::rows`] for a block type.
 unsafe fn tiles(
+    work: &'static LocalKey<RefCell<Work>>,
     w: &Weight,
     rows: Range<usize>,
     x: &Columns<'_>,
@@ -111,14 +174,29 @@ unsafe fn tiles(
 ) {
     // SAFETY: activations of a block type are quantised.
     let columns = unsafe { x.quantised() };
-    WORK.with_borrow_mut(|(tile, panel)| {
+    work.with_borrow_mut(|Work { tile, panel, products }| {
         for from in range.clone().step_by(PANEL) {
-            panel.pack(w.dtype, columns, from..range.end.min(from + PANEL), w.k);
-            for first in rows.clone().step_by(TILE_ROWS) {
-                let n = TILE_ROWS.min(rows.end - first);
-                // SAFETY: the rows exist and follow one another, as `supports` asked.
-                unpack(tile, unsafe { w.rows(first, n) });
-                gemm_tile(tile, panel, |c, y| emit(c, first, y));
+            let some = from..range.end.min(from + PANEL);
+            panel.pack(w.dtype, columns, some.clone(), w.k);
+            let most = (KEPT / some.len() / TILE_ROWS).clamp(1, 16) * TILE_ROWS;
+            for base in rows.clone().step_by(most) {
+                let height = most.min(rows.end - base);
+                // Every one is overwritten.
+                products.resize(some.len() * height, 0.0);
+                for first in (base..base + height).step_by(TILE_ROWS) {
+                    let n = TILE_ROWS.min(base + height - first);
+                    // SAFETY: the rows exist and follow one another, as `supports` asked.
+                    unpack(tile, unsafe { w.rows(first, n) });
+                    let next = TILE_ROWS.min(rows.end - first - n);
+                    // SAFETY: as above.
+                    let ahead = if next > 0 { unsafe { w.rows(first + n, next) } } else { &[] };
+                    gemm_tile(tile, panel, ahead, |c, y| {
+                        products[(c - from) * height + first - base..][..n].copy_from_slice(y);
+                    });
+                }
+                for (c, products) in some.clone().zip(products.chunks_exact(height)) {
+                    emit(c, base, products);
+                }
             }
         }
     });

@@ -18,7 +18,7 @@ pub(super) use columns::{Columns, Places};
 pub(super) use dequant::Dequant;
 pub(super) use dot::Dot;
 pub(super) use experts::{Deal, Experts, Piece};
-pub(super) use gemm::{Gemm, GemmRows8};
+pub(super) use gemm::{Gemm, GemmAmx, GemmRows8};
 pub(super) use rows8::Rows8;
 pub(super) use share::spans;
 
@@ -115,6 +115,11 @@ pub(super) trait Multiply: Sync + 'static {
     const FIXED: usize = 4;
     /// Rows a task.
     const ROWS: Tunable;
+
+    /// Whether this machine has the instructions.
+    fn here() -> Result<(), Reason> {
+        Ok(())
+    }
 
     /// Whether it takes such a weight.
     fn supports(w: &Layout) -> Result<(), Reason>;

@@ -1,11 +1,13 @@
 //! Which kernel multiplies which tile.
 
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
 use super::formats32::{Iq4Nl, Q40, Q41, Q50, Q51, Q80};
 use super::formats256::{Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 use super::octets32::Octet32;
 use super::octets256::Octet256;
-use super::tile::{in_pairs, lines_of};
-use super::{gemm_avx2, gemm_avx512, gemm_pairs, panel};
+use super::tile::{form_of, lines_of};
+use super::{gemm_amx, gemm_avx2, gemm_avx512, gemm_pairs, panel};
 use crate::DType;
 use crate::cpu::Isa;
 use crate::quant::panel::CHUNK;
@@ -44,11 +46,46 @@ impl Chunk {
     }
 }
 
+/// What is fetched from memory while a tile is multiplied: a part with each of its chunks.
+pub(super) struct Ahead<'a> {
+    bytes: &'a [u8],
+    part: usize,
+}
+
+impl<'a> Ahead<'a> {
+    pub fn new(bytes: &'a [u8], chunks: usize) -> Ahead<'a> {
+        Ahead { bytes, part: bytes.len().div_ceil(64).div_ceil(chunks.max(1)) * 64 }
+    }
+
+    /// Fetches the part of chunk `i` into the second cache level.
+    #[inline(always)]
+    pub fn fetch(&self, i: usize) {
+        let part = self.bytes.get(i * self.part..).unwrap_or(&[]);
+        for line in part[..part.len().min(self.part)].chunks(64) {
+            // SAFETY: a hint, and the address is one of the slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+}
+
 /// Adds the products of a tile with all columns of a panel to `sums`, one for each column. Tile and panel were made for
 /// the level of `isa`, which is not scalar, and for rows of `n` weights.
-pub(in crate::quant) fn multiply(isa: Isa, dtype: DType, lines: &[Line], n: usize, panel: &[Line], sums: &mut [Sums]) {
-    let pairs = in_pairs(isa, dtype);
-    let (per_block, per_column) = (lines_of(dtype, pairs), panel::lines_of(pairs));
+pub(in crate::quant) fn multiply(
+    isa: Isa,
+    dtype: DType,
+    lines: &[Line],
+    n: usize,
+    panel: &[Line],
+    sums: &mut [Sums],
+    ahead: &[u8],
+) {
+    match isa {
+        Isa::Amx(token) => return gemm_amx::multiply(token, dtype, lines, n, panel, sums, ahead),
+        Isa::Avx512Vnni(token) => return gemm_avx512::multiply(token, dtype, lines, n, panel, sums, ahead),
+        Isa::Avx2(_) | Isa::Scalar => {}
+    }
+    let form = form_of(isa, dtype);
+    let (per_block, per_column) = (lines_of(dtype, form), panel::lines_of(form));
     let columns = sums.len();
     assert!(
         lines.len() == n / dtype.block_len() * per_block && panel.len() == n.div_ceil(CHUNK) * columns * per_column
@@ -56,9 +93,11 @@ pub(in crate::quant) fn multiply(isa: Isa, dtype: DType, lines: &[Line], n: usiz
     if columns == 0 {
         return;
     }
-    let most = if isa.avx512_vnni().is_some() { 8 } else { 4 };
+    let most = 4;
     let per_chunk = CHUNK / dtype.block_len() * per_block;
-    for (lines, panel) in lines.chunks(per_chunk).zip(panel.chunks_exact(columns * per_column)) {
+    let ahead = Ahead::new(ahead, n.div_ceil(CHUNK));
+    for (i, (lines, panel)) in lines.chunks(per_chunk).zip(panel.chunks_exact(columns * per_column)).enumerate() {
+        ahead.fetch(i);
         let mut c = 0;
         while c < columns {
             let left = columns - c;
@@ -72,8 +111,7 @@ pub(in crate::quant) fn multiply(isa: Isa, dtype: DType, lines: &[Line], n: usiz
             match taken {
                 1 => of_columns::<1>(isa, dtype, &chunk),
                 2 => of_columns::<2>(isa, dtype, &chunk),
-                4 => of_columns::<4>(isa, dtype, &chunk),
-                _ => of_columns::<8>(isa, dtype, &chunk),
+                _ => of_columns::<4>(isa, dtype, &chunk),
             }
             c += taken;
         }
@@ -102,10 +140,9 @@ fn of_32<T: Octet32, const C: usize>(isa: Isa, chunk: &Chunk) {
     // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
     unsafe {
         match isa {
-            Isa::Avx512Vnni(_) => gemm_avx512::chunk_of_32::<T, C>(chunk),
             Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 32),
             Isa::Avx2(_) => gemm_avx2::chunk_of_32::<T, C>(chunk),
-            Isa::Scalar => unreachable!("scalar tiles have no lines"),
+            _ => unreachable!("{isa} does not come here"),
         }
     }
 }
@@ -114,10 +151,9 @@ fn of_256<T: Octet256, const C: usize>(isa: Isa, chunk: &Chunk) {
     // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
     unsafe {
         match isa {
-            Isa::Avx512Vnni(_) => gemm_avx512::chunk_of_256::<T, C>(chunk),
             Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 256),
             Isa::Avx2(_) => gemm_avx2::chunk_of_256::<T, C>(chunk),
-            Isa::Scalar => unreachable!("scalar tiles have no lines"),
+            _ => unreachable!("{isa} does not come here"),
         }
     }
 }

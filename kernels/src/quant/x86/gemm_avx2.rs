@@ -15,12 +15,12 @@ use super::lanes::load;
 use super::octets32::Octet32;
 use super::octets256::Octet256;
 use super::panel::{SUMS, lines_of, tail_of};
-use super::tile::{CODES_32, CODES_256, LINES_32};
+use super::tile::{CODES_32, CODES_256, Form, LINES_32};
 use crate::quant::rows8::ROWS;
 
 /// Bytes from a column to the next.
-const COLUMN: usize = 64 * lines_of(false);
-const TAIL: usize = tail_of(false);
+const COLUMN: usize = 64 * lines_of(Form::Bytes);
+const TAIL: usize = tail_of(Form::Bytes);
 
 /// Adds to `sums`, for each column, scale times the products of `steps` lines from `codes` with the activations from `x`
 /// on.

@@ -19,12 +19,12 @@ use super::gemm::Chunk;
 use super::integer::broadcast;
 use super::lanes::load;
 use super::panel::{SUMS, lines_of, tail_of};
-use super::tile::pairs;
+use super::tile::{Form, pairs};
 use crate::quant::rows8::ROWS;
 
 /// Bytes from a column to the next.
-const COLUMN: usize = 64 * lines_of(true);
-const TAIL: usize = tail_of(true);
+const COLUMN: usize = 64 * lines_of(Form::Pairs);
+const TAIL: usize = tail_of(Form::Pairs);
 
 /// Two groups of eight rows.
 type Pair<T> = [T; 2];

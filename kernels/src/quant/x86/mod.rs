@@ -4,10 +4,12 @@
 //! end up in; each entry point is an `unsafe fn` with `#[target_feature]` behind a safe function that asks for a token.
 
 pub(super) mod activation;
+mod amx;
 pub(super) mod dot;
 mod formats256;
 mod formats32;
 pub(super) mod gemm;
+pub(super) mod gemm_amx;
 mod gemm_avx2;
 mod gemm_avx512;
 mod gemm_pairs;
