@@ -55,6 +55,13 @@ pub struct Row {
     pub samples: Vec<f32>,
 }
 
+impl Row {
+    /// Where its nodes run: `cpu`, or `cpu+cuda` where they are on both.
+    pub fn on(&self) -> String {
+        self.backends.iter().map(|b| b.name()).collect::<Vec<_>>().join("+")
+    }
+}
+
 /// A table of rows.
 #[derive(Clone, Debug, Default)]
 pub struct Table {

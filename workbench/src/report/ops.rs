@@ -24,7 +24,7 @@ pub fn op_table(t: &profiling::Table) -> Table {
                 Cell::number(r.p95_us, 1),
                 Cell::number(r.gb_per_s, 2),
                 Cell::shown(format!("{:.0}%", 100.0 * r.wait_share), r.wait_share),
-                Cell::text(backends(r)),
+                Cell::text(r.on()),
                 Cell::text(r.variants.join(" ")),
                 Cell::shown("", r.lowered),
             ]
@@ -48,11 +48,6 @@ pub fn op_table(t: &profiling::Table) -> Table {
         rows,
         notes: notes(t),
     }
-}
-
-/// `cpu`, or `cpu+cuda` where its nodes are on both.
-fn backends(row: &profiling::Row) -> String {
-    row.backends.iter().map(|b| b.name()).collect::<Vec<_>>().join("+")
 }
 
 /// How the rows were timed, and what they do not have.

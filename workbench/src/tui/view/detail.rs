@@ -30,7 +30,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
             format!(" {} ", cut(&selected.label, usize::from(area.width).saturating_sub(24))),
             app.theme.accent(),
         ),
-        Span::styled(format!("─ cpu ─ {nodes} "), app.theme.dim()),
+        Span::styled(format!("─ {} ─ {nodes} ", row.on()), app.theme.dim()),
     ]);
     let block = pane(app, title, focused);
     let inner = block.inner(area);
