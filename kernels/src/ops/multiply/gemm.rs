@@ -24,8 +24,9 @@ const ROWS: Tunable = Tunable { name: "rows", doc: "rows a task", default: 16, v
 /// Most columns of a panel: a few MiB, which stream from the last cache level past each tile.
 const PANEL: usize = 512;
 
-/// From so many columns on, a tile for AMX is worth unpacking: it costs some forty times what a column then does.
-const AMX_COLUMNS: usize = 4;
+/// From so many columns on, a tile for AMX is worth unpacking. Measured on a Xeon with it, unpacking included, IQ4_XS on one
+/// core: 56 Gmac/s with 10 columns where VNNI has 86, 215 with 64 where VNNI has 163.
+const AMX_COLUMNS: usize = 32;
 
 /// Products that are kept until they go where they belong: a column's lie far from the next column's there, so that
 /// sixteen at a time cost a walk through the page tables each.
