@@ -226,19 +226,19 @@ mod tests {
         let product = |other: &[&str]| {
             let mut graph = Graph::default();
             let mut b = graph.builder();
-            let x = b.bind(StorageKind::Input(0), Layout::f32([512, 1, 1, 1]));
+            let x = b.bind(StorageKind::Input(0), Layout::f32([512, 2, 1, 1]));
             let norm = b.bind(StorageKind::Weight(0), Layout::f32([512, 1, 1, 1]));
             let w = b.bind(StorageKind::Weight(1), Layout::contiguous(DType::Q4_K, [512, 96, 1, 1]));
             let normed = b.one("norm", Op::RmsNorm, Params::Norm { eps: 1e-6 }, &[x, norm]);
             for (name, out) in [("first", 0), ("second", 1)] {
-                let y = b.bind(StorageKind::Output(out), Layout::f32([96, 1, 1, 1]));
+                let y = b.bind(StorageKind::Output(out), Layout::f32([96, 2, 1, 1]));
                 b.node_into(name, Op::MulMat, Params::None, &[w, normed], &[y]);
             }
             build(graph, Backend::Cuda, other)
         };
         let plan = product(&["second"]);
         let on = |side| plan.nodes.iter().filter(move |n| n.op() == Op::Quantize && n.backend == side).count();
-        // The norm is quantised on each side, from the same values.
+        // The norm is quantised on each side, from the same values: two tokens, as one is quantised by the product itself.
         assert_eq!((on(Backend::Cpu), on(Backend::Cuda)), (1, 1), "{:?}", shown(&plan));
         let all_on_cpu = product(&["norm", "first", "second"]);
         assert_eq!(plan.packed(Backend::Cpu), all_on_cpu.packed(Backend::Cpu));
