@@ -112,6 +112,12 @@ struct Inner {
     modules: Mutex<HashMap<Unit, Module>>,
 }
 
+/// Percent of an SM's first level of cache that is shared memory while our kernels run. It is the same for all: one that
+/// wants another division starts only when the SM is empty, so that nothing overlaps; and what is left bounds how many
+/// bytes of plain loads are on their way. Decode of the 80B on an H200: 475 t/s with 50, 434 with the driver's choice for
+/// each kernel, 441 with 25, 428 with 100.
+const SHARED_PERCENT: i32 = 50;
+
 /// A loaded module; its functions live as long as the device is open.
 #[derive(Clone, Copy)]
 struct Module(sys::CUmodule);
@@ -217,6 +223,10 @@ impl Device {
         let name = CString::new(entry).unwrap_or_default();
         // SAFETY: modules are unloaded with the device only.
         let function = unsafe { result::module::get_function(module.0, name) }.attempt("finding a kernel's entry")?;
+        let carveout = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+        // SAFETY: a function of a loaded module.
+        unsafe { result::function::set_function_attribute(function, carveout, SHARED_PERCENT) }
+            .attempt("dividing the first level of cache")?;
         Ok(Function(function))
     }
 }
