@@ -37,6 +37,7 @@ pub struct Bound {
 
 /// A launch with its arguments.
 struct Ready {
+    entry: &'static str,
     function: Function,
     grid: [u32; 3],
     block: [u32; 3],
@@ -104,6 +105,7 @@ impl Bound {
             let unit = kernel.unit(&step.inst, &step.tunables);
             for launch in kernel.launches(&step.inst, &step.tunables).into_iter().filter(|l| !l.is_empty()) {
                 let mut r = Ready {
+                    entry: launch.entry,
                     function: device.function(&unit, launch.entry)?,
                     grid: launch.grid.map(|n| n as u32),
                     block: launch.block.map(|n| n as u32),
@@ -170,6 +172,11 @@ impl Bound {
     pub fn output_place(&self, id: u32) -> Option<DeviceSlice> {
         let &(_, at, len) = self.outputs.iter().find(|o| o.0 == id)?;
         Some(DeviceSlice { address: self.arena.slice().address + at as u64, len })
+    }
+
+    /// The kernels of some steps in the order of their launches, each with its step. Transfers have none.
+    pub fn kernels(&self, steps: std::ops::Range<usize>) -> Vec<(usize, &'static str)> {
+        steps.flat_map(|step| self.steps[step].iter().map(move |r| (step, r.entry))).collect()
     }
 
     /// Launches a step. Early: its kernels may start while what was launched before still runs; they wait themselves.

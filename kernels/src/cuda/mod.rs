@@ -9,6 +9,7 @@
 
 mod cache;
 mod compile;
+mod cupti;
 mod device;
 mod error;
 mod exec;
@@ -20,6 +21,7 @@ mod transfer;
 
 pub use cache::Cache;
 pub use compile::{Compiled, Compiler};
+pub use cupti::{Cupti, CuptiError, KernelRecord, KernelSpan, attribute};
 pub use device::{Device, DeviceInfo};
 pub use error::CudaError;
 pub use exec::{Bound, Places, StepTimes, run};

@@ -1,13 +1,14 @@
 //! Runs on a GPU.
 //!
-//! A leg that comes again is launched as one CUDA graph (*whole*). A recorded one has an event after each step
-//! (*attributed*), inside a graph of its own where graphs are allowed, so that the host's launches do not hold it up.
+//! A leg that comes again is launched as one CUDA graph (*whole*). A recorded one is launched so too where CUPTI watches its
+//! kernels. Else it has an event after each step (*attributed*), inside a graph of its own where graphs are allowed, so that
+//! the host's launches do not hold it up.
 
 use super::EngineError;
 use super::gpu::Landing;
-use crate::profiling::Recording;
+use crate::profiling::{KernelTime, Recording};
 use crate::qwen3next::io;
-use deltascope_kernels::cuda::{self, Bound, CudaError, DeviceSlice, Replay, StepTimes};
+use deltascope_kernels::cuda::{self, Bound, CudaError, Cupti, CuptiError, DeviceSlice, Replay, StepTimes, attribute};
 use deltascope_kernels::exec::{Clock, Ticks};
 use std::ops::Range;
 
@@ -16,6 +17,8 @@ pub(super) struct Launches {
     steps: Range<usize>,
     whole: Option<Replay>,
     timed: Option<Timed>,
+    /// The same as `whole`, made while CUPTI traced: of graphs made before it may not know the kernels.
+    traced: Option<Replay>,
     /// They have run, so that all of their code is loaded.
     warm: bool,
 }
@@ -29,21 +32,22 @@ struct Timed {
 
 impl Launches {
     pub fn new(steps: Range<usize>) -> Launches {
-        Launches { steps, whole: None, timed: None, warm: false }
+        Launches { steps, whole: None, timed: None, traced: None, warm: false }
     }
 
-    /// Launches all of them; does not wait.
-    pub fn launch(&mut self, bound: &mut Bound, graphs: bool) -> Result<(), CudaError> {
+    /// Launches all of them; does not wait. `traced`: while CUPTI traces.
+    pub fn launch(&mut self, bound: &mut Bound, graphs: bool, traced: bool) -> Result<(), CudaError> {
         if !(graphs && self.warm) {
             self.warm = true;
             return cuda::run(bound, self.steps.clone(), None);
         }
-        let replay = match self.whole.take() {
+        let kept = if traced { &mut self.traced } else { &mut self.whole };
+        let replay = match kept.take() {
             Some(replay) => replay,
             None => Replay::record(bound, self.steps.clone(), None)?,
         };
         // SAFETY: plan and memory are alive, see `Gpu::bind`.
-        unsafe { self.whole.insert(replay).launch() }
+        unsafe { kept.insert(replay).launch() }
     }
 
     /// As [`Self::launch`], with an event after each step.
@@ -84,12 +88,14 @@ pub(super) struct OnGpu {
     steps: usize,
     logits: DeviceSlice,
     graphs: bool,
+    /// When the last traced run was launched.
+    begun: Ticks,
 }
 
 impl OnGpu {
     pub fn new(bound: Bound, steps: usize, graphs: bool) -> Result<OnGpu, EngineError> {
         let logits = bound.output_place(io::LOGITS).ok_or(EngineError::NoLogits)?;
-        Ok(OnGpu { launches: Launches::new(0..steps), bound, steps, logits, graphs })
+        Ok(OnGpu { launches: Launches::new(0..steps), bound, steps, logits, graphs, begun: Ticks(0) })
     }
 
     pub fn bound(&self) -> &Bound {
@@ -99,7 +105,7 @@ impl OnGpu {
     /// Runs some of the steps and waits; after the last one the logits are fetched.
     pub fn run(&mut self, range: Range<usize>, landing: &mut Landing) -> Result<(), CudaError> {
         if range == (0..self.steps) {
-            self.launches.launch(&mut self.bound, self.graphs)?;
+            self.launches.launch(&mut self.bound, self.graphs, false)?;
         } else {
             cuda::run(&mut self.bound, range.clone(), None)?;
         }
@@ -110,13 +116,29 @@ impl OnGpu {
         }
     }
 
-    /// Runs all steps with an event after each.
-    pub fn run_timed(&mut self, landing: &mut Landing) -> Result<(), CudaError> {
-        self.launches.launch_timed(&mut self.bound, self.graphs)?;
+    /// Runs all steps while CUPTI traces, or with an event after each.
+    pub fn run_recorded(&mut self, cupti: Option<&Cupti>, landing: &mut Landing) -> Result<(), CudaError> {
+        match cupti {
+            Some(_) => {
+                self.begun = Clock::now();
+                self.launches.launch(&mut self.bound, self.graphs, true)?;
+            }
+            None => self.launches.launch_timed(&mut self.bound, self.graphs)?,
+        }
         landing.fetch(self.bound.device(), self.logits)
     }
 
-    /// Notes what each step of the last timed run took.
+    /// Notes what each kernel of the last run took, if CUPTI has seen them all.
+    pub fn note_kernels(&self, cupti: &Cupti, into: &mut Recording) -> Result<(), CuptiError> {
+        let launched = self.bound.kernels(0..self.steps);
+        let names: Vec<&str> = launched.iter().map(|&(_, name)| name).collect();
+        let spans = attribute(cupti.take()?, &names)?;
+        let times = launched.iter().zip(spans).map(|(&(step, name), span)| KernelTime { step, name, span });
+        into.by_kernels(times.collect(), self.begun);
+        Ok(())
+    }
+
+    /// Notes what each step of the last run with events took.
     pub fn note(&self, into: &mut Recording) -> Result<(), CudaError> {
         self.launches.note(into)
     }

@@ -53,7 +53,7 @@ impl Mixed {
             let part = leg.steps.start.max(range.start)..leg.steps.end.min(range.end);
             match leg.side {
                 _ if part.is_empty() => {}
-                Backend::Cuda if all => launches.launch(&mut self.gpu, self.graphs)?,
+                Backend::Cuda if all => launches.launch(&mut self.gpu, self.graphs, false)?,
                 Backend::Cuda => cuda::run(&mut self.gpu, part, None)?,
                 Backend::Cpu => {
                     self.gpu.device().synchronize()?;
@@ -67,7 +67,7 @@ impl Mixed {
 
     /// Runs all steps, and notes what each took.
     pub fn run_recorded(&mut self, plan: &Plan, by: &mut Runners, into: &mut Recording) -> Result<(), EngineError> {
-        let Runners { workers, landing } = by;
+        let Runners { workers, landing, .. } = by;
         for (leg, launches) in &mut self.legs {
             match leg.side {
                 Backend::Cuda => launches.launch_timed(&mut self.gpu, self.graphs)?,

@@ -5,6 +5,7 @@
 //!   plan over the same states.
 //! * [`swap`] checks a change against what it replaces, on live inputs.
 
+mod activity;
 mod error;
 mod gpu;
 mod host;
@@ -26,6 +27,7 @@ use crate::profiling::{PlanInfo, RunRecord};
 use crate::qwen3next::{BatchShape, Logits};
 use crate::state::{Checkpoint, State};
 use crate::store::PackProgress;
+use activity::Activity;
 use deltascope_kernels::Backend;
 use deltascope_kernels::cuda::DeviceInfo;
 use deltascope_kernels::pool::Pool;
@@ -93,7 +95,7 @@ impl Engine {
             note: found.note,
             model,
             stack,
-            runners: Runners { workers, landing: Landing::default() },
+            runners: Runners { workers, landing: Landing::default(), activity: Activity::new(options.cupti) },
             plans: Plans::default(),
             recording: false,
             last_record: None,
@@ -172,12 +174,20 @@ impl Engine {
         self.on_pack = Some(Box::new(f));
     }
 
-    /// Whether runs note what every worker does.
+    /// Whether runs note what every worker, or the GPU, does.
     pub fn record(&mut self, on: bool) {
         self.recording = on;
+        if let Some(driver) = self.memory.device().map(|d| d.driver).filter(|_| self.backend() == Backend::Cuda) {
+            self.runners.activity.switch(on && !self.is_mixed(), driver);
+        }
     }
 
-    /// What the last recorded run did.
+    /// Why a GPU's steps are timed by events though CUPTI was asked for.
+    pub fn timing_note(&self) -> Option<&str> {
+        self.runners.activity.note()
+    }
+
+    /// What the last recorded run did; none if it was the one in which CUPTI was found not to serve.
     pub fn take_record(&mut self) -> Option<RunRecord> {
         self.last_record.take()
     }
@@ -332,7 +342,7 @@ impl Engine {
     pub(crate) fn run(&mut self, key: PlanKey, range: Option<std::ops::Range<usize>>) -> Result<(), EngineError> {
         let ready = self.plans.get_mut(key);
         match range {
-            None if self.recording => self.last_record = Some(ready.run_recorded(&mut self.runners)?),
+            None if self.recording => self.last_record = ready.run_recorded(&mut self.runners)?,
             None => ready.run(0..ready.plan.steps.len(), &mut self.runners)?,
             Some(range) => ready.run(range, &mut self.runners)?,
         }

@@ -25,6 +25,9 @@ pub struct Options {
     pub place: Place,
     /// On a GPU: a run that comes again is launched as one CUDA graph.
     pub graphs: bool,
+    /// On a GPU: recorded runs are as others, and CUPTI says what each kernel took, where it serves; else events around
+    /// each step do.
+    pub cupti: bool,
     /// Workers in decode; 0 asks the profile, and where that says nothing, takes the cores that there are.
     pub threads_decode: usize,
     /// Workers in prefill; 0 as above.
@@ -46,6 +49,7 @@ impl Default for Options {
         Options {
             place: Place::Cpu,
             graphs: true,
+            cupti: false,
             threads_decode: 0,
             threads_prefill: 0,
             n_ctx: 0,

@@ -1,6 +1,7 @@
 //! Plans that are ready to run, by shape of batch.
 
 use super::EngineError;
+use super::activity::Activity;
 use super::gpu::Landing;
 use super::host::Workers;
 use super::launches::OnGpu;
@@ -119,24 +120,32 @@ impl Ready {
         Ok(())
     }
 
-    /// Runs all of them, and says what each took.
-    pub(super) fn run_recorded(&mut self, by: &mut Runners) -> Result<RunRecord, EngineError> {
+    /// Runs all of them, and says what each took; nothing of a run that CUPTI was to see and did not.
+    pub(super) fn run_recorded(&mut self, by: &mut Runners) -> Result<Option<RunRecord>, EngineError> {
         let mut recording = Recording::new(&self.info);
         let started = Instant::now();
         match &mut self.program {
             Program::Host(bound) => {
                 by.workers.run_recorded(&self.plan, bound, 0..self.plan.steps.len(), &mut recording);
             }
-            Program::Gpu(gpu) => gpu.run_timed(&mut by.landing)?,
+            Program::Gpu(gpu) => gpu.run_recorded(by.activity.tracing(), &mut by.landing)?,
             Program::Mixed(mixed) => mixed.run_recorded(&self.plan, by, &mut recording)?,
         }
         let wall = started.elapsed();
         match &self.program {
             Program::Host(_) => {}
-            Program::Gpu(gpu) => gpu.note(&mut recording)?,
+            Program::Gpu(gpu) => match by.activity.tracing() {
+                Some(cupti) => {
+                    if let Err(e) = gpu.note_kernels(cupti, &mut recording) {
+                        by.activity.refuse(&e);
+                        return Ok(None);
+                    }
+                }
+                None => gpu.note(&mut recording)?,
+            },
             Program::Mixed(mixed) => mixed.note(&mut recording)?,
         }
-        Ok(recording.finish(wall))
+        Ok(Some(recording.finish(wall)))
     }
 
     /// The logits of its last run, if that was the last of all runs.
@@ -149,10 +158,11 @@ impl Ready {
     }
 }
 
-/// What runs plans: workers, and the place on the host where a GPU's results land.
+/// What runs plans: workers, the place on the host where a GPU's results land, and who watches it.
 pub(super) struct Runners {
     pub workers: Workers,
     pub landing: Landing,
+    pub activity: Activity,
 }
 
 /// The model's graph for a shape of batch, lowered and scheduled.

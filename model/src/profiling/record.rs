@@ -1,6 +1,6 @@
 //! One run.
 
-use super::PlanInfo;
+use super::{Kernels, PlanInfo};
 use deltascope_kernels::exec::{StepTime, Ticks};
 use std::sync::Arc;
 
@@ -11,6 +11,18 @@ pub struct StepCost {
     pub work: f32,
     /// Waiting at the barrier before it.
     pub wait: f32,
+}
+
+/// How a run's steps were timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// By the workers, with the processor's clock; in a mixed plan those, and events.
+    #[default]
+    Workers,
+    /// On a GPU, from the event before a step to the one after it: with the gap between them, and held apart.
+    Events,
+    /// On a GPU, each kernel from its start to its end as CUPTI saw it, in a run that nothing was put into.
+    Cupti,
 }
 
 /// What one run did.
@@ -25,6 +37,10 @@ pub struct RunRecord {
     pub span_us: f64,
     /// Waiting for the last worker at the end.
     pub last_wait_us: f64,
+    /// How that was measured.
+    pub timing: Timing,
+    /// Every kernel, where CUPTI saw them.
+    pub kernels: Option<Kernels>,
     /// Every worker's steps, and a GPU's: for traces.
     pub tracks: Vec<Track>,
 }
@@ -41,10 +57,11 @@ pub struct Track {
 }
 
 impl RunRecord {
-    /// Wall time less what the steps and the last barrier account for.
+    /// Wall time less what the steps, the gaps between kernels and the last barrier account for.
     pub fn residual_us(&self) -> f64 {
         let steps: f64 = self.steps.iter().map(|s| f64::from(s.work + s.wait)).sum();
-        self.wall_us - steps - self.last_wait_us
+        let gaps = self.kernels.as_ref().map_or(0.0, Kernels::gap_us);
+        self.wall_us - steps - gaps - self.last_wait_us
     }
 
     /// Work and wait of a node, its parts included.

@@ -1,7 +1,7 @@
 //! One run's record, put together from what its legs noted.
 
 use super::record::Track;
-use super::{PlanInfo, RunRecord, StepCost};
+use super::{KernelTime, Kernels, PlanInfo, RunRecord, StepCost, Timing};
 use deltascope_kernels::exec::{Clock, Recorder, StepTime, Ticks};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,6 +14,8 @@ pub(crate) struct Recording {
     steps: Vec<StepCost>,
     span_us: f64,
     last_wait_us: f64,
+    timing: Timing,
+    kernels: Option<Kernels>,
     /// Workers by number; the GPU's comes after all of them.
     tracks: BTreeMap<usize, Track>,
 }
@@ -25,7 +27,15 @@ impl Recording {
     /// Of a run of this plan.
     pub fn new(info: &Arc<PlanInfo>) -> Recording {
         let steps = vec![StepCost::default(); info.step_nodes.len()];
-        Recording { info: Arc::clone(info), steps, span_us: 0.0, last_wait_us: 0.0, tracks: BTreeMap::new() }
+        Recording {
+            info: Arc::clone(info),
+            steps,
+            span_us: 0.0,
+            last_wait_us: 0.0,
+            timing: Timing::Workers,
+            kernels: None,
+            tracks: BTreeMap::new(),
+        }
     }
 
     /// What workers `0 .. threads` did in a leg that they have just run.
@@ -60,6 +70,26 @@ impl Recording {
             self.track(GPU, begin)[step] = StepTime { arrive: start, start, end: after(at) };
         }
         self.span_us += at;
+        if !self.info.is_mixed() {
+            self.timing = Timing::Events;
+        }
+    }
+
+    /// What a GPU's kernels took in a run that was launched at `begin`.
+    pub fn by_kernels(&mut self, kernels: Vec<KernelTime>, begin: Ticks) {
+        let clock = Clock::get();
+        let after = |us: f64| Ticks(begin.0 + clock.ticks(us).0);
+        for KernelTime { step, span, .. } in &kernels {
+            self.steps[*step].work += span.own as f32;
+            let (start, end) = (after(span.start), after(span.start + span.duration));
+            let time = &mut self.track(GPU, begin)[*step];
+            // A step of several kernels: from the first one's start to the last one's end.
+            let first = if *time == StepTime::default() { start } else { time.start };
+            *time = StepTime { arrive: first, start: first, end: time.end.max(end) };
+            self.span_us += span.own + span.gap;
+        }
+        self.timing = Timing::Cupti;
+        self.kernels = Some(Kernels(kernels));
     }
 
     fn track(&mut self, number: usize, begin: Ticks) -> &mut [StepTime] {
@@ -79,6 +109,8 @@ impl Recording {
             wall_us: wall.as_secs_f64() * 1e6,
             span_us: self.span_us,
             last_wait_us: self.last_wait_us,
+            timing: self.timing,
+            kernels: self.kernels,
             tracks: self.tracks.into_values().collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! Tables over many runs: by op, by node, by layer, by block.
 
-use super::{PlanInfo, RunRecord, StepCost};
+use super::{Idle, PlanInfo, RunRecord, StepCost, Timing};
 use deltascope_kernels::{Backend, Cost, Op};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -73,12 +73,16 @@ pub struct Table {
     pub wall_us: f64,
     /// Waiting at barriers, mean (contained in the rows and the end of the run).
     pub wait_us: f64,
-    /// Wall time less all steps.
+    /// Wall time less all steps and gaps.
     pub residual_us: f64,
     /// Barriers in a run.
     pub barriers: usize,
-    /// Where the runs were, which says how their steps were timed.
+    /// Where the runs were.
     pub backend: Backend,
+    /// How their steps were timed.
+    pub timing: Timing,
+    /// Between kernels and beside them, where CUPTI saw a GPU's.
+    pub idle: Option<Idle>,
     /// Some nodes were placed on another backend.
     pub mixed: bool,
 }
@@ -86,6 +90,8 @@ pub struct Table {
 /// Runs of one plan, the latest `capacity` of them.
 pub struct Stats {
     info: Option<Arc<PlanInfo>>,
+    /// How these runs were timed.
+    timing: Timing,
     runs: VecDeque<Kept>,
     capacity: usize,
 }
@@ -95,20 +101,27 @@ struct Kept {
     wall_us: f64,
     last_wait_us: f64,
     residual_us: f64,
+    idle: Option<Idle>,
 }
 
 impl Stats {
     /// Keeps so many runs.
     pub fn new(capacity: usize) -> Stats {
-        Stats { info: None, runs: VecDeque::with_capacity(capacity), capacity: capacity.max(1) }
+        Stats {
+            info: None,
+            timing: Timing::default(),
+            runs: VecDeque::with_capacity(capacity),
+            capacity: capacity.max(1),
+        }
     }
 
-    /// Adds a run. Runs of a plan of other nodes or variants are forgotten.
+    /// Adds a run. Runs of a plan of other nodes or variants are forgotten, as are those that were timed otherwise.
     pub fn push(&mut self, r: &RunRecord) {
-        if !self.info.as_ref().is_some_and(|i| same_plan(i, &r.info)) {
+        if self.timing != r.timing || !self.info.as_ref().is_some_and(|i| same_plan(i, &r.info)) {
             self.runs.clear();
         }
         self.info = Some(Arc::clone(&r.info));
+        self.timing = r.timing;
         if self.runs.len() == self.capacity {
             self.runs.pop_front();
         }
@@ -117,6 +130,7 @@ impl Stats {
             wall_us: r.wall_us,
             last_wait_us: r.last_wait_us,
             residual_us: r.residual_us(),
+            idle: r.kernels.as_ref().map(Idle::of),
         });
     }
 
@@ -165,6 +179,8 @@ impl Stats {
             residual_us: mean(&|r| r.residual_us),
             barriers: info.barriers,
             backend: info.backend,
+            timing: self.timing,
+            idle: Idle::mean(self.runs.iter().map(|r| r.idle)),
             mixed: info.is_mixed(),
         }
     }

@@ -192,6 +192,18 @@ pub enum GroupArg {
     Block,
 }
 
+/// How the steps of a GPU are timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TimingArg {
+    /// By CUPTI where it serves, else by events.
+    #[default]
+    Auto,
+    /// By an event after each step, which holds steps apart.
+    Events,
+    /// By CUPTI: each kernel's own time, in runs that nothing was put into.
+    Cupti,
+}
+
 /// Which phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PhaseArg {

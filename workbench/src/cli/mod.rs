@@ -3,7 +3,9 @@
 mod args;
 mod spelling;
 
-pub use args::{BackendArg, Cli, Command, EngineArgs, GroupArg, KvArg, ModelArgs, PhaseArg, SamplingArgs, TableFormat};
+pub use args::{
+    BackendArg, Cli, Command, EngineArgs, GroupArg, KvArg, ModelArgs, PhaseArg, SamplingArgs, TableFormat, TimingArg,
+};
 
 pub(crate) use args::placement;
 

@@ -84,6 +84,7 @@ pub fn engine_options(args: &EngineArgs) -> Options {
             BackendArg::Cuda => Place::Cuda,
         },
         graphs: !args.no_graphs,
+        cupti: false,
         threads_decode: args.threads.unwrap_or(0),
         threads_prefill: args.threads_prefill.or(args.threads).unwrap_or(0),
         n_ctx: args.ctx.unwrap_or(0),

@@ -1,15 +1,15 @@
 //! `profile`: what every op costs.
 
-use super::engine;
-use super::loading::place;
-use crate::cli::{EngineArgs, GroupArg, ModelArgs, PhaseArg, TableFormat};
-use crate::report::{op_table, print};
-use anyhow::Context;
+use super::loading::{place, placed, start};
+use super::{engine_options, open_model, stack};
+use crate::cli::{EngineArgs, GroupArg, ModelArgs, PhaseArg, TableFormat, TimingArg};
+use crate::report::{op_table, print, render, timeline_table};
+use anyhow::{Context, bail};
 use clap::Args;
 use deltascope_kernels::Backend;
 use deltascope_kernels::exec::Clock;
-use deltascope_model::Engine;
-use deltascope_model::profiling::{Group, RunRecord, Stats};
+use deltascope_model::profiling::{Group, RunRecord, Stats, Timeline, Timing};
+use deltascope_model::{Engine, Options};
 use deltascope_tuning::stats::{median, paired_ratio};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,12 @@ pub struct ProfileArgs {
     /// Write the last run as a Chrome trace, a track for each worker.
     #[arg(long, value_name = "FILE")]
     chrome_trace: Option<PathBuf>,
+    /// How a GPU's steps are timed.
+    #[arg(long, value_enum, default_value_t)]
+    timing: TimingArg,
+    /// Write every kernel of a GPU's run in order, medians over the runs, as CSV. Takes CUPTI.
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
 }
 
 /// Prints the table, the residual and what recording costs.
@@ -48,7 +54,10 @@ pub struct ProfileArgs {
 /// If the model cannot be run.
 pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.runs > 0, "-n 0 records nothing");
-    let (mut engine, _) = engine(&args.model, &args.engine)?;
+    let (model, _) = open_model(&args.model)?;
+    let stack = placed(stack(&args.model, &model)?, &args.engine.places);
+    let cupti = args.timing != TimingArg::Events;
+    let mut engine = start(model, stack, Options { cupti, ..engine_options(&args.engine) })?;
     let per_run = match args.phase {
         PhaseArg::Decode => 1,
         PhaseArg::Prefill => {
@@ -63,6 +72,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     }
     let start = engine.checkpoint(0)?;
     let mut stats = Stats::new(args.runs);
+    let mut timeline = Timeline::default();
     let mut last = None;
     let (mut on, mut off) = (Vec::new(), Vec::new());
     // Runs with and without recording in turn, the order changing from pair to pair, so that drift falls on both.
@@ -85,6 +95,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
             }
             if let Some(r) = engine.take_record() {
                 stats.push(&r);
+                timeline.push(&r);
                 last = Some(r);
             }
         }
@@ -95,7 +106,13 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
         GroupArg::Layer => Group::Layer,
         GroupArg::Block => Group::Block,
     };
-    let mut table = op_table(&stats.table(group));
+    let times = stats.table(group);
+    let must = args.timing == TimingArg::Cupti || args.timeline.is_some();
+    if must && times.timing != Timing::Cupti {
+        bail!("{}", engine.timing_note().unwrap_or("CUPTI sees a GPU's kernels, where all nodes run on it"));
+    }
+    let mut table = op_table(&times);
+    table.notes.extend(engine.timing_note().map(|why| format!("note: {why}")));
     table.notes.push(speed_note(&engine, args.phase, per_run, &off));
     table.notes.push(recording_note(&on, &off));
     print(&table, args.output)?;
@@ -103,6 +120,10 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
         for note in &table.notes {
             eprintln!("{note}");
         }
+    }
+    if let Some(path) = &args.timeline {
+        std::fs::write(path, render(&timeline_table(&timeline), TableFormat::Csv))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let (Some(path), Some(record)) = (&args.chrome_trace, &last) {
         write_trace(path, record).with_context(|| format!("cannot write {}", path.display()))?;

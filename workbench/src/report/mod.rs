@@ -2,6 +2,8 @@
 
 mod ops;
 mod table;
+mod timeline;
 
 pub use ops::op_table;
 pub use table::{Cell, Table, print, render};
+pub use timeline::timeline_table;

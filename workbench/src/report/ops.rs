@@ -2,14 +2,15 @@
 
 use super::{Cell, Table};
 use deltascope_kernels::Backend;
-use deltascope_model::profiling;
+use deltascope_model::profiling::{self, Idle, Timing};
+use serde_json::Value;
 
 /// Share of the wall time beyond which a residual is said to be too large for the table to be trusted.
 const RESIDUAL_LIMIT: f64 = 0.01;
 
 /// Rows by time; waiting and residual as notes. Own times and the residual sum to the wall time.
 pub fn op_table(t: &profiling::Table) -> Table {
-    let rows = t
+    let mut rows: Vec<Vec<Cell>> = t
         .rows
         .iter()
         .map(|r| {
@@ -30,6 +31,9 @@ pub fn op_table(t: &profiling::Table) -> Table {
             ]
         })
         .collect();
+    if let Some(idle) = &t.idle {
+        rows.extend(beside_kernels(t, idle));
+    }
     Table {
         columns: vec![
             ("name", "op"),
@@ -48,6 +52,33 @@ pub fn op_table(t: &profiling::Table) -> Table {
         rows,
         notes: notes(t),
     }
+}
+
+/// What no kernel's row has: the gaps between them, the time outside of them all, and what ran beside another.
+fn beside_kernels(t: &profiling::Table, idle: &Idle) -> [Vec<Cell>; 3] {
+    let row = |name: &str, n: Option<f64>, total: f64, own: f64| {
+        let share = total / t.wall_us.max(f64::MIN_POSITIVE);
+        let none = || Cell::shown("", Value::Null);
+        vec![
+            Cell::text(name),
+            n.map_or_else(none, |n| Cell::shown(format!("{n:.0}"), n)),
+            Cell::number(total, 1),
+            Cell::shown(format!("{own:.1}"), own),
+            Cell::shown(format!("{:.1}%", 100.0 * share), share),
+            none(),
+            none(),
+            none(),
+            none(),
+            Cell::text(t.backend.name()),
+            Cell::text(""),
+            Cell::shown("", false),
+        ]
+    };
+    [
+        row("launch gaps", Some(idle.gaps), idle.gap_us, idle.gap_us),
+        row("idle before and after", None, t.residual_us, t.residual_us),
+        row("early starts (hidden)", Some(idle.overlaps), idle.overlap_us, 0.0),
+    ]
 }
 
 /// How the rows were timed, and what they do not have.
@@ -80,11 +111,19 @@ fn notes(t: &profiling::Table) -> Vec<String> {
                 format!("own times of all rows sum to {steps:.1} µs"),
             ]
         }
-        Backend::Cuda => vec![
+        Backend::Cuda if t.timing == Timing::Cupti => vec![
             format!(
-                "{} runs, attributed: from event to event, one after each step; wall {:.1} µs a run",
-                t.runs, t.wall_us
+                "{} runs, whole: each kernel's own time by CUPTI, {:.0} kernels a run; wall {:.1} µs a run",
+                t.runs,
+                t.idle.map_or(0.0, |i| i.kernels),
+                t.wall_us
             ),
+            format!(
+                "own times of all kernels sum to {steps:.1} µs; a kernel that starts early is charged from the end of those before it"
+            ),
+        ],
+        Backend::Cuda => vec![
+            format!("{} runs, attributed: by events, one after each step; wall {:.1} µs a run", t.runs, t.wall_us),
             format!("own times of all rows sum to {steps:.1} µs, the gaps between steps contained"),
             format!("launch and copies {:.1} µs ({percent:.2}%): wall time outside of the steps", t.residual_us),
         ],

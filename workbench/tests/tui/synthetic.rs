@@ -7,7 +7,7 @@ use deltascope::session::snapshot::{
 };
 use deltascope::session::{Activity, Scope};
 use deltascope_kernels::{Cost, DType, Op};
-use deltascope_model::profiling::{Group, Row, Table};
+use deltascope_model::profiling::{Group, Row, Table, Timing};
 use deltascope_profiles::{Choice as ProfileChoice, Phase, Profile, Rule};
 use std::sync::Arc;
 
@@ -214,6 +214,8 @@ pub fn snapshot() -> Snapshot {
             residual_us: 41.0,
             barriers: 212,
             backend: deltascope_kernels::Backend::Cpu,
+            timing: Timing::Workers,
+            idle: None,
             mixed: false,
         }),
         catalogue: Arc::new(catalogue()),
