@@ -34,5 +34,6 @@ pub use op::Op;
 pub use params::{Params, Triangle};
 pub use tensor::TensorPtr;
 pub use variant::{
-    Backend, Body, Call, Cost, Form, Instance, Kernel, Lowering, Packing, Reason, Spec, Tunable, Tunables, Variant,
+    Backend, Body, Call, Cost, Form, Instance, Kernel, Lower, LoweringVariant, Packing, Reason, Spec, Tunable,
+    Tunables, Variant,
 };

@@ -121,9 +121,9 @@ impl Lowerer<'_> {
             Body::Kernel(kernel) => self.kernel(&node, ix, StepKernel::Cpu(kernel), &inst, tunables, depth)?,
             Body::Cuda(kernel) => self.kernel(&node, ix, StepKernel::Cuda(kernel), &inst, tunables, depth)?,
             Body::Transfer => self.kernel(&node, ix, StepKernel::Transfer, &inst, tunables, depth)?,
-            Body::Lowering(lowering) => {
+            Body::Lowering(lower) => {
                 let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name, tunables);
-                lowering.lower(&inst, &node.inputs, &node.outputs, &mut b);
+                lower(&inst, &node.inputs, &node.outputs, &mut b);
                 for part in b.into_nodes() {
                     self.node(part, Rank { backend, parent: Some(ix), conversion: false, depth: depth + 1 })?;
                 }

@@ -4,8 +4,10 @@
 //! swapped the same way. A variant is one static, listed in its op's `VARIANTS`; everything else (the list on screen,
 //! its tests, its benchmark, its tuning space) follows from that entry.
 
+mod lowering;
 mod tunable;
 
+pub use lowering::{LoweringVariant, always};
 pub use tunable::{Tunable, Tunables};
 
 use crate::cuda::CudaKernel;
@@ -163,7 +165,7 @@ pub enum Body<'a> {
     /// Moves bytes between the host and an NVIDIA GPU: what the planner puts between two backends' nodes.
     Transfer,
     /// Becomes a graph of simpler ops. Lowerings serve every backend: their parts are chosen for the one at hand.
-    Lowering(&'a dyn Lowering),
+    Lowering(Lower),
 }
 
 impl Body<'_> {
@@ -220,12 +222,9 @@ pub trait Kernel: Sync {
     unsafe fn run(&self, call: &mut Call<'_>);
 }
 
-/// A variant that becomes a graph.
-pub trait Lowering: Sync {
-    /// Adds the nodes that compute `outputs` from `inputs`. The last nodes must write into the given outputs
-    /// ([`GraphBuilder::node_into`]). [`GraphBuilder::tunables`] has the variant's tunables.
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>);
-}
+/// Adds the nodes that compute an instance's outputs from its inputs. The last nodes must write into the given outputs
+/// ([`GraphBuilder::node_into`]). [`GraphBuilder::tunables`] has the variant's tunables.
+pub type Lower = fn(&Instance, inputs: &[ValueId], outputs: &[ValueId], &mut GraphBuilder<'_>);
 
 /// A kernel's arguments.
 pub struct Call<'a> {

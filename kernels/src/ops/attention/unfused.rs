@@ -6,49 +6,34 @@
 
 use super::{K, POS, Q, V};
 use crate::graph::{GraphBuilder, ValueId};
-use crate::variant::{Body, Instance, Lowering, Reason, Spec, Variant};
+use crate::variant::{Instance, LoweringVariant, Spec, always};
 use crate::{Backend, Op, Params};
 
-/// The variant.
-pub struct Unfused(Spec);
-
 /// `unfused`.
-pub static UNFUSED: Unfused = Unfused(Spec {
-    op: Op::Attention,
-    name: "unfused",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "mul_mat, softmax, cont of V transposed, mul_mat: every cell of the view, all logits in memory",
-    tunables: &[],
-    tolerance: 2e-6,
-});
-
-impl Variant for Unfused {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
-}
+pub static UNFUSED: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::Attention,
+        name: "unfused",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "mul_mat, softmax, cont of V transposed, mul_mat: every cell of the view, all logits in memory",
+        tunables: &[],
+        tolerance: 2e-6,
+    },
+    supports: always,
+    lower,
+};
 
 /// Heads before tokens and back.
 const HEADS_OUT: [usize; 4] = [0, 2, 1, 3];
 
-impl Lowering for Unfused {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let q = b.permute(inputs[Q], HEADS_OUT);
-        let logits = b.one("qk", Op::MulMat, Params::None, &[inputs[K], q]);
-        // In place: nobody else wants the logits.
-        b.node_into("softmax", Op::Softmax, inst.params, &[logits, inputs[POS]], &[logits]);
-        let v = b.transpose(inputs[V]);
-        let v = b.one("v_transposed", Op::Cont, Params::None, &[v]);
-        let out = b.permute(outputs[0], HEADS_OUT);
-        b.node_into("weighted", Op::MulMat, Params::None, &[v, logits], &[out]);
-    }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let q = b.permute(inputs[Q], HEADS_OUT);
+    let logits = b.one("qk", Op::MulMat, Params::None, &[inputs[K], q]);
+    // In place: nobody else wants the logits.
+    b.node_into("softmax", Op::Softmax, inst.params, &[logits, inputs[POS]], &[logits]);
+    let v = b.transpose(inputs[V]);
+    let v = b.one("v_transposed", Op::Cont, Params::None, &[v]);
+    let out = b.permute(outputs[0], HEADS_OUT);
+    b.node_into("weighted", Op::MulMat, Params::None, &[v, logits], &[out]);
 }

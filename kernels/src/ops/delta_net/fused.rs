@@ -4,7 +4,7 @@
 use super::{CONV_STATE, QKV};
 use crate::graph::{GraphBuilder, ValueId};
 use crate::ops::delta_heads;
-use crate::variant::{Body, Instance, Lowering, Reason, Spec, Variant};
+use crate::variant::{Body, Instance, Reason, Spec, Variant};
 use crate::{Backend, Op, Params};
 
 /// The variant.
@@ -41,13 +41,11 @@ impl Variant for Fused {
     }
 
     fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
+        Body::Lowering(lower)
     }
 }
 
-impl Lowering for Fused {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        b.node_into("heads", Op::DeltaHeads, inst.params, inputs, outputs);
-        b.node_into("conv_shift", Op::ConvShift, Params::None, &[inputs[QKV], inputs[CONV_STATE]], &[]);
-    }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    b.node_into("heads", Op::DeltaHeads, inst.params, inputs, outputs);
+    b.node_into("conv_shift", Op::ConvShift, Params::None, &[inputs[QKV], inputs[CONV_STATE]], &[]);
 }

@@ -13,59 +13,44 @@
 use super::lowered_recurrent::repeat_heads;
 use super::{BETA, G, K, Q, STATE, Shape, V, scale};
 use crate::graph::{GraphBuilder, ValueId};
-use crate::variant::{Body, Instance, Lowering, Reason, Spec, Tunable, Variant};
+use crate::variant::{Instance, LoweringVariant, Spec, Tunable, always};
 use crate::{Backend, Op, Params, Triangle};
 
-/// The variant.
-pub struct LoweredChunked(Spec);
-
 /// `lowered_chunked`.
-pub static LOWERED_CHUNKED: LoweredChunked = LoweredChunked(Spec {
-    op: Op::GatedDeltaNet,
-    name: "lowered_chunked",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "cumsum, tri, solve_tri, mul_mat and friends for each chunk of tokens, as first ported",
-    tunables: &[Tunable { name: "chunk", doc: "tokens a chunk", default: 64, values: &[16, 32, 64, 128] }],
-    tolerance: 1e-5,
-});
+pub static LOWERED_CHUNKED: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::GatedDeltaNet,
+        name: "lowered_chunked",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "cumsum, tri, solve_tri, mul_mat and friends for each chunk of tokens, as first ported",
+        tunables: &[Tunable { name: "chunk", doc: "tokens a chunk", default: 64, values: &[16, 32, 64, 128] }],
+        tolerance: 1e-5,
+    },
+    supports: always,
+    lower,
+};
 
-impl Variant for LoweredChunked {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
-}
-
-impl Lowering for LoweredChunked {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let (tokens, chunk) = (Shape::of(inst).t, b.tunables().get(0));
-        let q = repeat_heads("repeat_q", inst, inputs[Q], b);
-        let q = b.one("scale_q", Op::Scale, Params::Scale { factor: scale(inst) }, &[q]);
-        let k = repeat_heads("repeat_k", inst, inputs[K], b);
-        for (n, t) in (0..tokens).step_by(chunk).enumerate() {
-            let len = chunk.min(tokens - t);
-            let c = Chunk {
-                q: tokens_first(q, t, len, b),
-                k: tokens_first(k, t, len, b),
-                v: tokens_first(inputs[V], t, len, b),
-                g: gate(inputs[G], t, len, [1, 3, 0, 2], b),
-                beta: gate(inputs[BETA], t, len, [3, 1, 0, 2], b),
-                state: inputs[STATE],
-                o: tokens_first(outputs[0], t, len, b),
-            };
-            if len == tokens {
-                c.lower(b);
-            } else {
-                b.scoped(&format!("c{n}"), |b| c.lower(b));
-            }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let (tokens, chunk) = (Shape::of(inst).t, b.tunables().get(0));
+    let q = repeat_heads("repeat_q", inst, inputs[Q], b);
+    let q = b.one("scale_q", Op::Scale, Params::Scale { factor: scale(inst) }, &[q]);
+    let k = repeat_heads("repeat_k", inst, inputs[K], b);
+    for (n, t) in (0..tokens).step_by(chunk).enumerate() {
+        let len = chunk.min(tokens - t);
+        let c = Chunk {
+            q: tokens_first(q, t, len, b),
+            k: tokens_first(k, t, len, b),
+            v: tokens_first(inputs[V], t, len, b),
+            g: gate(inputs[G], t, len, [1, 3, 0, 2], b),
+            beta: gate(inputs[BETA], t, len, [3, 1, 0, 2], b),
+            state: inputs[STATE],
+            o: tokens_first(outputs[0], t, len, b),
+        };
+        if len == tokens {
+            c.lower(b);
+        } else {
+            b.scoped(&format!("c{n}"), |b| c.lower(b));
         }
     }
 }

@@ -6,54 +6,43 @@
 
 use super::{BETA, G, K, Q, STATE, Shape, V, scale};
 use crate::graph::{GraphBuilder, ValueId};
-use crate::variant::{Body, Instance, Lowering, Reason, Spec, Variant};
+use crate::variant::{Instance, LoweringVariant, Reason, Spec};
 use crate::{Backend, Op, Params};
 
-/// The variant.
-pub struct LoweredRecurrent(Spec);
-
 /// `lowered_recurrent`.
-pub static LOWERED_RECURRENT: LoweredRecurrent = LoweredRecurrent(Spec {
-    op: Op::GatedDeltaNet,
-    name: "lowered_recurrent",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "scale, exp, mul, sum_rows, sub, repeat and add for each token, as first ported",
-    tunables: &[],
-    tolerance: 1e-5,
-});
+pub static LOWERED_RECURRENT: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::GatedDeltaNet,
+        name: "lowered_recurrent",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "scale, exp, mul, sum_rows, sub, repeat and add for each token, as first ported",
+        tunables: &[],
+        tolerance: 1e-5,
+    },
+    supports,
+    lower,
+};
 
 /// More tokens make a graph that nobody wants to plan.
 const MAX_TOKENS: usize = 64;
 
-impl Variant for LoweredRecurrent {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
-        let t = inst.inputs[Q].ne[2];
-        Reason::unless(t <= MAX_TOKENS, || format!("{t} tokens would be more than {MAX_TOKENS} copies of the graph"))?;
-        Reason::unless(inst.inputs[STATE].is_contiguous(), || "the state must be contiguous to pass as one row".into())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
+fn supports(inst: &Instance) -> Result<(), Reason> {
+    let t = inst.inputs[Q].ne[2];
+    Reason::unless(t <= MAX_TOKENS, || format!("{t} tokens would be more than {MAX_TOKENS} copies of the graph"))?;
+    Reason::unless(inst.inputs[STATE].is_contiguous(), || "the state must be contiguous to pass as one row".into())
 }
 
-impl Lowering for LoweredRecurrent {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let Shape { t: tokens, .. } = Shape::of(inst);
-        let mut token = Token { inst, inputs, out: outputs[0], q: inputs[Q], k: inputs[K] };
-        token.q = repeat_heads("repeat_q", inst, token.q, b);
-        token.k = repeat_heads("repeat_k", inst, token.k, b);
-        token.q = b.one("scale_q", Op::Scale, Params::Scale { factor: scale(inst) }, &[token.q]);
-        for t in 0..tokens {
-            match tokens {
-                1 => token.step(t, b),
-                _ => b.scoped(&format!("t{t}"), |b| token.step(t, b)),
-            }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let Shape { t: tokens, .. } = Shape::of(inst);
+    let mut token = Token { inst, inputs, out: outputs[0], q: inputs[Q], k: inputs[K] };
+    token.q = repeat_heads("repeat_q", inst, token.q, b);
+    token.k = repeat_heads("repeat_k", inst, token.k, b);
+    token.q = b.one("scale_q", Op::Scale, Params::Scale { factor: scale(inst) }, &[token.q]);
+    for t in 0..tokens {
+        match tokens {
+            1 => token.step(t, b),
+            _ => b.scoped(&format!("t{t}"), |b| token.step(t, b)),
         }
     }
 }

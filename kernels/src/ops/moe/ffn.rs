@@ -5,24 +5,22 @@ use super::{check_experts, check_ids, expert_bytes, id_of, two_launches};
 use crate::graph::{GraphBuilder, ValueId};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
-use crate::variant::{Body, Lowering, Reason, Spec};
+use crate::variant::{LoweringVariant, Spec, always};
 use crate::{Backend, Call, Cost, DType, Instance, Layout, Op, Params, TensorPtr, Variant};
 
 /// The definition.
 pub struct MoeFfn;
 
-/// A graph that computes it.
-struct Graph {
-    spec: Spec,
-    lower: fn(&Inputs, ValueId, &mut GraphBuilder<'_>),
-}
-
-static FUSED: Graph = Graph {
+static FUSED: LoweringVariant = LoweringVariant {
     spec: spec("fused", "moe_up_gate and moe_down, the shared expert with swiglu and sigmoid_mul"),
-    lower: fused,
+    supports: always,
+    lower: |_, inputs, outputs, b| fused(&Inputs::of(inputs), outputs[0], b),
 };
-static SEPARATE: Graph =
-    Graph { spec: spec("separate", "mul_mat_id, silu, mul and an add for each expert of a token"), lower: separate };
+static SEPARATE: LoweringVariant = LoweringVariant {
+    spec: spec("separate", "mul_mat_id, silu, mul and an add for each expert of a token"),
+    supports: always,
+    lower: |_, inputs, outputs, b| separate(&Inputs::of(inputs), outputs[0], b),
+};
 static REFERENCE: Reference = Reference::new(Op::MoeFfn, &MoeFfn);
 static VARIANTS: &[&dyn Variant] = &[&two_launches::TWO_LAUNCHES, &FUSED, &SEPARATE, &REFERENCE];
 
@@ -159,30 +157,6 @@ unsafe fn add_expert(
     }
 }
 
-impl Variant for Graph {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
-}
-
-impl Lowering for Graph {
-    fn lower(&self, _inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let &[x, ids, weights, gate, up, down, gate_sh, up_sh, down_sh, w_gate] = inputs else {
-            unreachable!("ten inputs, as checked");
-        };
-        let inputs = Inputs { x, ids, weights, experts: [gate, up, down], shared: [gate_sh, up_sh, down_sh], w_gate };
-        (self.lower)(&inputs, outputs[0], b);
-    }
-}
-
 /// The inputs by name; experts and shared one: gate, up, down.
 struct Inputs {
     x: ValueId,
@@ -191,6 +165,15 @@ struct Inputs {
     experts: [ValueId; 3],
     shared: [ValueId; 3],
     w_gate: ValueId,
+}
+
+impl Inputs {
+    fn of(inputs: &[ValueId]) -> Inputs {
+        let &[x, ids, weights, gate, up, down, gate_sh, up_sh, down_sh, w_gate] = inputs else {
+            unreachable!("ten inputs, as checked");
+        };
+        Inputs { x, ids, weights, experts: [gate, up, down], shared: [gate_sh, up_sh, down_sh], w_gate }
+    }
 }
 
 fn fused(i: &Inputs, y: ValueId, b: &mut GraphBuilder<'_>) {

@@ -7,24 +7,25 @@ use crate::graph::{GraphBuilder, ValueId};
 use crate::ops::mul_mat::{check_weight, dot, weight_row};
 use crate::ops::norms::{AddRmsNorm, reference_scale};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
-use crate::variant::{Body, Lowering, Reason, Spec};
+use crate::variant::{LoweringVariant, Spec, always};
 use crate::{Backend, Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 
 /// The definition.
 pub struct MoeRouter;
 
-/// `separate`: the graph of it.
-struct Separate(Spec);
-
-static SEPARATE: Separate = Separate(Spec {
-    op: Op::MoeRouter,
-    name: "separate",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "add_rms_norm, mul_mat, moe_topk",
-    tunables: &[],
-    tolerance: TOLERANCE,
-});
+static SEPARATE: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::MoeRouter,
+        name: "separate",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "add_rms_norm, mul_mat, moe_topk",
+        tunables: &[],
+        tolerance: TOLERANCE,
+    },
+    supports: always,
+    lower,
+};
 static REFERENCE: Reference = Reference::new(Op::MoeRouter, &MoeRouter);
 static VARIANTS: &[&dyn Variant] = &[&router_cuda::FUSED, &SEPARATE, &REFERENCE];
 
@@ -124,25 +125,9 @@ impl OpDef for MoeRouter {
     }
 }
 
-impl Variant for Separate {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
-}
-
-impl Lowering for Separate {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let Ok((eps, k)) = params(&inst.params) else { unreachable!("as checked") };
-        b.node_into("norm", Op::AddRmsNorm, Params::Norm { eps }, &inputs[..3], &outputs[..2]);
-        let logits = b.one("logits", Op::MulMat, Params::None, &[inputs[3], outputs[1]]);
-        b.node_into("top_k", Op::MoeTopk, Params::TopK { k }, &[logits], &outputs[2..]);
-    }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let Ok((eps, k)) = params(&inst.params) else { unreachable!("as checked") };
+    b.node_into("norm", Op::AddRmsNorm, Params::Norm { eps }, &inputs[..3], &outputs[..2]);
+    let logits = b.one("logits", Op::MulMat, Params::None, &[inputs[3], outputs[1]]);
+    b.node_into("top_k", Op::MoeTopk, Params::TopK { k }, &[logits], &outputs[2..]);
 }

@@ -7,29 +7,30 @@ use crate::math::Level;
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::ranking::{best, index};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
-use crate::variant::{Body, Lowering, Reason, Spec};
+use crate::variant::{LoweringVariant, Spec, always};
 use crate::{Backend, Call, Instance, Layout, Op, Params, Variant};
 use std::ops::Range;
 
 /// The definition.
 pub struct MoeTopk;
 
-/// `separate`: the graph that it was.
-struct Separate(Spec);
-
 static FUSED: ByRows<MoeTopk> = ByRows::threaded(
     "fused",
     "the k largest logits and a softmax over them, which is the same; tokens over the threads",
 );
-static SEPARATE: Separate = Separate(Spec {
-    op: Op::MoeTopk,
-    name: "separate",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "softmax over all, top_k, get_rows, sum_rows, div",
-    tunables: &[],
-    tolerance: 1e-5,
-});
+static SEPARATE: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::MoeTopk,
+        name: "separate",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "softmax over all, top_k, get_rows, sum_rows, div",
+        tunables: &[],
+        tolerance: 1e-5,
+    },
+    supports: always,
+    lower,
+};
 static REFERENCE: Reference = Reference::new(Op::MoeTopk, &MoeTopk);
 static VARIANTS: &[&dyn Variant] = &[&cuda::TOPK, &FUSED, &SEPARATE, &REFERENCE];
 
@@ -121,29 +122,13 @@ impl RowOp for MoeTopk {
     }
 }
 
-impl Variant for Separate {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, _inst: &Instance) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
-}
-
-impl Lowering for Separate {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let p = b.one("softmax", Op::Softmax, Params::Softmax { scale: 1.0, causal: false }, inputs);
-        b.node_into("top_k", Op::TopK, inst.params, &[p], &outputs[..1]);
-        // One row an expert, one table a token.
-        let table = b.permute(p, [2, 0, 1, 3]);
-        let chosen = b.one("get_rows", Op::GetRows, Params::None, &[table, outputs[0]]);
-        let chosen = b.permute(chosen, [1, 2, 0, 3]);
-        let sum = b.one("sum_rows", Op::SumRows, Params::None, &[chosen]);
-        b.node_into("div", Op::Div, Params::None, &[chosen, sum], &outputs[1..]);
-    }
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let p = b.one("softmax", Op::Softmax, Params::Softmax { scale: 1.0, causal: false }, inputs);
+    b.node_into("top_k", Op::TopK, inst.params, &[p], &outputs[..1]);
+    // One row an expert, one table a token.
+    let table = b.permute(p, [2, 0, 1, 3]);
+    let chosen = b.one("get_rows", Op::GetRows, Params::None, &[table, outputs[0]]);
+    let chosen = b.permute(chosen, [1, 2, 0, 3]);
+    let sum = b.one("sum_rows", Op::SumRows, Params::None, &[chosen]);
+    b.node_into("div", Op::Div, Params::None, &[chosen, sum], &outputs[1..]);
 }

@@ -2,50 +2,39 @@
 
 use super::{STATE, W, X, silu};
 use crate::graph::{GraphBuilder, ValueId};
-use crate::variant::{Body, Instance, Lowering, Reason, Spec, Variant};
+use crate::variant::{Instance, LoweringVariant, Reason, Spec};
 use crate::{Backend, Op, Params};
 
-/// The variant.
-pub struct ConcatFirst(Spec);
-
 /// `concat_first`.
-pub static CONCAT_FIRST: ConcatFirst = ConcatFirst(Spec {
-    op: Op::SsmConv,
-    name: "concat_first",
-    revision: 1,
-    backend: Backend::Cpu,
-    summary: "transpose, concat of state and input, conv_taps, silu, and a copy of the last columns",
-    tunables: &[],
-    tolerance: 2e-6,
-});
+pub static CONCAT_FIRST: LoweringVariant = LoweringVariant {
+    spec: Spec {
+        op: Op::SsmConv,
+        name: "concat_first",
+        revision: 1,
+        backend: Backend::Cpu,
+        summary: "transpose, concat of state and input, conv_taps, silu, and a copy of the last columns",
+        tunables: &[],
+        tolerance: 2e-6,
+    },
+    supports,
+    lower,
+};
 
-impl Variant for ConcatFirst {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
-    fn supports(&self, inst: &Instance) -> Result<(), Reason> {
-        Reason::unless(inst.inputs[W].ne[0] > 1, || "one tap needs no state".into())
-    }
-
-    fn body(&self) -> Body<'_> {
-        Body::Lowering(self)
-    }
+fn supports(inst: &Instance) -> Result<(), Reason> {
+    Reason::unless(inst.inputs[W].ne[0] > 1, || "one tap needs no state".into())
 }
 
-impl Lowering for ConcatFirst {
-    fn lower(&self, inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
-        let (x, state) = (b.transpose(inputs[X]), b.transpose(inputs[STATE]));
-        let xs = b.one("concat", Op::Concat, Params::Concat { dim: 0 }, &[state, x]);
-        if silu(inst) {
-            let u = b.one("conv", Op::ConvTaps, Params::None, &[xs, inputs[W]]);
-            b.node_into("silu", Op::Silu, Params::None, &[u], outputs);
-        } else {
-            b.node_into("conv", Op::ConvTaps, Params::None, &[xs, inputs[W]], outputs);
-        }
-        let (tokens, past) = (inst.inputs[X].ne[1], inst.inputs[STATE].ne[1]);
-        let last = b.slice(xs, 0, tokens, past);
-        let last = b.transpose(last);
-        b.node_into("state", Op::Cont, Params::None, &[last], &[inputs[STATE]]);
+fn lower(inst: &Instance, inputs: &[ValueId], outputs: &[ValueId], b: &mut GraphBuilder<'_>) {
+    let (x, state) = (b.transpose(inputs[X]), b.transpose(inputs[STATE]));
+    let xs = b.one("concat", Op::Concat, Params::Concat { dim: 0 }, &[state, x]);
+    if silu(inst) {
+        let u = b.one("conv", Op::ConvTaps, Params::None, &[xs, inputs[W]]);
+        b.node_into("silu", Op::Silu, Params::None, &[u], outputs);
+    } else {
+        b.node_into("conv", Op::ConvTaps, Params::None, &[xs, inputs[W]], outputs);
     }
+    let (tokens, past) = (inst.inputs[X].ne[1], inst.inputs[STATE].ne[1]);
+    let last = b.slice(xs, 0, tokens, past);
+    let last = b.transpose(last);
+    b.node_into("state", Op::Cont, Params::None, &[last], &[inputs[STATE]]);
 }
