@@ -123,6 +123,8 @@ impl OpDef for MoeFfn {
             case(DType::Q4_K, DType::Q6_K, [256, 256, 4], [2, 1]),
             case(DType::IQ4_XS, DType::IQ4_XS, [512, 256, 12], [10, 1]),
             case(DType::Q5_1, DType::Q8_0, [96, 160, 5], [3, 2]),
+            case(DType::IQ4_NL, DType::Q4_1, [1088, 64, 6], [3, 2]),
+            case(DType::Q6_K, DType::IQ4_XS, [1280, 256, 4], [2, 1]),
         ]
     }
 

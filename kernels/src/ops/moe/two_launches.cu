@@ -3,7 +3,7 @@
 // halves of 16 bytes, then scales, then sums, slot after slot; behind them the shared expert's weight.
 //
 // x has N_X elements, h of each of USED experts N_H and of the shared one N_SHARED. PAIRS: rows of gate, and of up, of a
-// warp of the first launch; SECOND_WARPS: warps of a block of the second.
+// warp of the first launch; SECOND_WARPS: warps of a block of the second, SECOND_ROWS: rows of a warp.
 
 #define MINS_FIRST (HAS_MINS<GATE> || HAS_MINS<GATE_SHARED>)
 #define MINS_SECOND (HAS_MINS<DOWN> || HAS_MINS<DOWN_SHARED>)
@@ -33,45 +33,84 @@ DEVICE int checked(int expert, int experts, bool& known) {
     return known ? expert : 0;
 }
 
-// Sixteen rows of gate and of up, PAIRS a warp, over a column that the block makes meanwhile; `v` gets h.
-template <int TYPE, int GRAIN, class Column>
-DEVICE void up_gate(const u8* gate, i64 gate_nb, const u8* up, i64 up_nb, const Tensor& x, bool waited, u8* room,
-                    Column& column, float* v) {
+// Which of its expert's rows is row r of a half, for weights NEXT that meet h: halves are of neighbours in their order.
+template <int NEXT> DEVICE int row_of_half(int half, int r) {
+    return half / 2 * 32 + element_at<NEXT>(half % 2 * 16 + r);
+}
+
+// Half number `half` of an expert's h: sixteen rows of gate and of up, PAIRS a warp, over a column that the block makes
+// meanwhile. What is sent for first is multiplied first, while the rest is under way: TOGETHER pairs at a time, so that
+// each piece of the column serves them all, step by step.
+template <int TYPE, int NEXT, int GRAIN> struct UpGate {
     using Row = Streamed<TYPE, N_X, GRAIN>;
-    constexpr int WARPS = 16 / PAIRS;
-    int lane = threadIdx.x % 32, first = threadIdx.x / 32 * PAIRS;
-    room += first * 2 * Row::ROOM;
-    Row g[PAIRS], u[PAIRS];
-#pragma unroll
-    for (int r = 0; r < PAIRS; ++r) {
-        g[r].send_for(gate + (first + r) * gate_nb, room + (2 * r) * Row::ROOM, lane);
-        u[r].send_for(up + (first + r) * up_nb, room + (2 * r + 1) * Row::ROOM, lane);
-        copies_commit();
+    static constexpr int WARPS = 16 / PAIRS, GROUPS = PAIRS / TOGETHER * Row::STEPS;
+    Row rows[PAIRS][2];
+    Floats<TYPE, N_X, 32 * WARPS> column;
+
+    static DEVICE int first() {
+        return threadIdx.x / 32 * PAIRS;
     }
-    if (!waited) in_turn();
-    make_column<N_X, 32 * WARPS>(column, row_at(x, blockIdx.y, 0, 0), x.nb[0]);
-    copies_wait<0>();
-    __syncthreads();
-    float gates[PAIRS], ups[PAIRS];
-#pragma unroll
-    for (int r = 0; r < PAIRS; ++r) gates[r] = ups[r] = 0.0f;
-    for (int c = lane; c < N_X / 32; c += 32) {
+
+    DEVICE void load(const Tensor& x) {
+        column.load(row_at(x, blockIdx.y, 0, 0), x.nb[0]);
+    }
+
+    DEVICE void send_for(const u8* gate, i64 gate_nb, const u8* up, i64 up_nb, int half, u8* room) {
+        room += first() * 2 * Row::ROOM;
 #pragma unroll
         for (int r = 0; r < PAIRS; ++r) {
-            gates[r] += g[r].dot(c, column, c);
-            ups[r] += u[r].dot(c, column, c);
+            int n = row_of_half<NEXT>(half, first() + r);
+            rows[r][0].place(gate + n * gate_nb, room + (2 * r) * Row::ROOM);
+            rows[r][1].place(up + n * up_nb, room + (2 * r + 1) * Row::ROOM);
+        }
+#pragma unroll
+        for (int g = 0; g < GROUPS; ++g) {
+#pragma unroll
+            for (int r = g / Row::STEPS * TOGETHER; r < (g / Row::STEPS + 1) * TOGETHER; ++r) {
+                rows[r][0].send_for(g % Row::STEPS, threadIdx.x % 32);
+                rows[r][1].send_for(g % Row::STEPS, threadIdx.x % 32);
+            }
+            copies_commit();
         }
     }
+
+    // Puts sixteen elements of h into v; they are there after the next barrier.
+    template <class Column> DEVICE void run(Column& x, float* v) {
+        column.put(x);
+        __syncthreads();
+        float sums[PAIRS][2] = {};
 #pragma unroll
-    for (int r = 0; r < PAIRS; ++r) {
-        float a = warp_sum(gates[r]), b = warp_sum(ups[r]);
-        if (lane == 0) v[first + r] = silu(a) * b;
+        for (int g = 0; g < GROUPS; ++g) {
+            copies_wait_but(GROUPS - 1 - g);
+            __syncwarp();
+            int c = g % Row::STEPS * 32 + threadIdx.x % 32;
+            if (c >= N_X / 32) continue;
+            Pieces part;
+            x.get(c, part);
+#pragma unroll
+            for (int r = g / Row::STEPS * TOGETHER; r < (g / Row::STEPS + 1) * TOGETHER; ++r) {
+                sums[r][0] += rows[r][0].dot(c, part);
+                sums[r][1] += rows[r][1].dot(c, part);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < PAIRS; ++r) {
+            float a = warp_sum(sums[r][0]), b = warp_sum(sums[r][1]);
+            if (threadIdx.x % 32 == 0) v[first() + r] = silu(a) * b;
+        }
     }
+};
+
+// Has the second launch's weights brought to the second level of cache: part `part` of `parts` of an expert's.
+DEVICE void ask_for_down(const Tensor& down, int e, int part, int parts) {
+    const u8* from = row_at(down, 0, e, 0);
+    i64 bytes = down.ne[1] * down.nb[1], end = bytes * (part + 1) / parts;
+    for (i64 at = bytes * part / parts + threadIdx.x * 128; at < end; at += blockDim.x * 128) prefetch(from + at);
 }
 
 // A block has 16 rows of an expert; the last of a token has the shared expert's weight.
-KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gate, Tensor up, Tensor gate_shared,
-                                               Tensor up_shared, Tensor w, u8* scratch) {
+KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gate, Tensor up, Tensor down,
+                                               Tensor gate_shared, Tensor up_shared, Tensor w, u8* scratch) {
     __shared__ Halves<MINS_FIRST, N_X / 32> column;
     __shared__ uint4 room[FIRST_ROOM / 16 + 1];
     __shared__ float v[32];
@@ -88,16 +127,22 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
         return;
     }
     if (half < 2 * ROUTED) {
+        UpGate<GATE, DOWN, GRAIN_GATE> rows;
         // Which expert it is, is known when the choice is made.
         in_turn();
-        int e = checked(i32_at(ids, half / (N_H / 16), t), gate.ne[2], known), n = half % (N_H / 16) * 16;
-        up_gate<GATE, GRAIN_GATE>(row_at(gate, n, e, 0), gate.nb[1], row_at(up, n, e, 0), up.nb[1], x, true,
-                                  (u8*)room, column, v);
+        rows.load(x);
+        int e = checked(i32_at(ids, half / (N_H / 16), t), gate.ne[2], known);
+        rows.send_for(row_at(gate, 0, e, 0), gate.nb[1], row_at(up, 0, e, 0), up.nb[1], half % (N_H / 16), (u8*)room);
+        if constexpr (AHEAD) ask_for_down(down, e, half % (N_H / 16), N_H / 16);
+        rows.run(column, v);
     } else {
-        int n = (half - 2 * ROUTED) * 16;
-        up_gate<GATE_SHARED, GRAIN_GATE_SHARED>(row_at(gate_shared, n, 0, 0), gate_shared.nb[1],
-                                                row_at(up_shared, n, 0, 0), up_shared.nb[1], x, false, (u8*)room,
-                                                column, v);
+        UpGate<GATE_SHARED, DOWN_SHARED, GRAIN_GATE_SHARED> rows;
+        half -= 2 * ROUTED;
+        rows.send_for(gate_shared.p, gate_shared.nb[1], up_shared.p, up_shared.nb[1], half, (u8*)room);
+        half += 2 * ROUTED;
+        in_turn();
+        rows.load(x);
+        rows.run(column, v);
     }
     __syncthreads();
     if (threadIdx.x >= 32) return;
@@ -119,53 +164,73 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
     }
 }
 
-// A warp has a row of the result: that row of every expert.
+// A warp has SECOND_ROWS rows of the result: those rows of every expert.
 KERNEL __launch_bounds__(32 * SECOND_WARPS) moe_second(Tensor ids, Tensor weights, Tensor down, Tensor down_shared, Tensor y,
                                                u8* scratch) {
     using Row = Streamed<DOWN, N_H, GRAIN_DOWN>;
     using Shared = Streamed<DOWN_SHARED, N_SHARED, GRAIN_DOWN_SHARED>;
+    constexpr int ROOM = USED * Row::ROOM + Shared::ROOM;
     __shared__ Halves<MINS_SECOND, ALL> column;
-    __shared__ uint4 room[SECOND_WARPS * (USED * Row::ROOM + Shared::ROOM) / 16 + 1];
+    __shared__ uint4 room[SECOND_WARPS * SECOND_ROWS * ROOM / 16 + 1];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = blockIdx.y;
-    int n = blockIdx.x * SECOND_WARPS + warp, row = min(n, down.ne[1] - 1);
-    u8* own = (u8*)room + warp * (USED * Row::ROOM + Shared::ROOM);
+    int n = (blockIdx.x * SECOND_WARPS + warp) * SECOND_ROWS;
+    u8* own = (u8*)room + warp * SECOND_ROWS * ROOM;
     // The experts are older than the launch before, so they are known already.
-    const u8* matrix[USED];
+    Shared shared[SECOND_ROWS];
 #pragma unroll
-    for (int u = 0; u < USED; ++u) {
-        bool known;
-        matrix[u] = row_at(down, row, checked(i32_at(ids, u, t), down.ne[2], known), 0);
-        Row r;
-        r.send_for(matrix[u], own + u * Row::ROOM, lane);
+    for (int r = 0; r < SECOND_ROWS; ++r) {
+        int row = min(n + r, down.ne[1] - 1);
+#pragma unroll
+        for (int u = 0; u < USED; ++u) {
+            bool known;
+            Row of;
+            of.place(row_at(down, row, checked(i32_at(ids, u, t), down.ne[2], known), 0), own + r * ROOM + u * Row::ROOM);
+            of.send_for(lane);
+        }
+        shared[r].place(row_at(down_shared, row, 0, 0), own + r * ROOM + USED * Row::ROOM);
+        shared[r].send_for(lane);
     }
-    Shared shared;
-    shared.send_for(row_at(down_shared, row, 0, 0), own + USED * Row::ROOM, lane);
     copies_commit();
     in_turn();
     Between from = between(scratch, t);
     float weight_shared = __ldcg(from.shared);
+#pragma unroll
     for (int i = threadIdx.x; i < 2 * ALL; i += 32 * SECOND_WARPS) {
         int slot = i / (N_H / 16);
         float weight = slot < USED ? f32_at(row_at(weights, t, 0, 0), weights, slot) : weight_shared;
         column.q[i % 2][i / 2] = __ldcg(from.q + i);
-        column.d[i % 2][i / 2] = weight * __ldcg(from.d + i);
-        if constexpr (MINS_SECOND) column.sum[i % 2][i / 2] = weight * __ldcg(from.sum + i);
+        column.scale(i / 2, i % 2) = weight * __ldcg(from.d + i);
+        if constexpr (MINS_SECOND) column.sums(i / 2, i % 2) = weight * __ldcg(from.sum + i);
     }
     copies_wait<0>();
     __syncthreads();
-    float sum = 0.0f;
+    float sums[SECOND_ROWS] = {};
 #pragma unroll 3
     for (int c = lane; c < ROUTED; c += 32) {
         int u = c / (N_H / 32);
-        Row r;
-        r.at = GRAIN_DOWN ? own + u * Row::ROOM : row_at(down, row, 0, 0);
+        Pieces part;
+        column.get(c, part);
+        const u8* expert = nullptr;
         if constexpr (GRAIN_DOWN == 0) {
             bool known;
-            r.at = row_at(down, row, checked(i32_at(ids, u, t), down.ne[2], known), 0);
+            expert = row_at(down, 0, checked(i32_at(ids, u, t), down.ne[2], known), 0);
         }
-        sum += r.dot(c % (N_H / 32), column, c);
+#pragma unroll
+        for (int r = 0; r < SECOND_ROWS; ++r) {
+            Row of;
+            of.place(expert + min(n + r, down.ne[1] - 1) * down.nb[1], own + r * ROOM + u * Row::ROOM);
+            sums[r] += of.dot(c % (N_H / 32), part);
+        }
     }
-    for (int c = lane; c < N_SHARED / 32; c += 32) sum += shared.dot(c, column, ROUTED + c);
-    sum = warp_sum(sum);
-    if (n < down.ne[1] && lane == 0) f32_at(row_at(y, t, 0, 0), y, n) = sum;
+    for (int c = lane; c < N_SHARED / 32; c += 32) {
+        Pieces part;
+        column.get(ROUTED + c, part);
+#pragma unroll
+        for (int r = 0; r < SECOND_ROWS; ++r) sums[r] += shared[r].dot(c, part);
+    }
+#pragma unroll
+    for (int r = 0; r < SECOND_ROWS; ++r) {
+        float sum = warp_sum(sums[r]);
+        if (n + r < down.ne[1] && lane == 0) f32_at(row_at(y, t, 0, 0), y, n + r) = sum;
+    }
 }

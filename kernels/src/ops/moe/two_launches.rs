@@ -12,8 +12,22 @@ const PAIRS: Tunable = Tunable {
     default: 2,
     values: &[1, 2, 4],
 };
+const TOGETHER: Tunable = Tunable {
+    name: "together",
+    doc: "pairs of those that share a piece of the column; the next wait behind them",
+    default: 2,
+    values: &[1, 2, 4],
+};
+const AHEAD: Tunable = Tunable {
+    name: "ahead",
+    doc: "whether the first launch asks for the second's weights",
+    default: 0,
+    values: &[0, 1],
+};
 const WARPS: Tunable =
-    Tunable { name: "warps", doc: "rows of the result of a block of the second launch", default: 8, values: &[4, 8] };
+    Tunable { name: "warps", doc: "warps of a block of the second launch", default: 8, values: &[4, 8] };
+const EACH: Tunable =
+    Tunable { name: "rows", doc: "rows of the result of a warp of the second launch", default: 1, values: &[1, 2] };
 
 /// Static shared memory that a block can have.
 const SHARED_BYTES: usize = 48 << 10;
@@ -38,10 +52,10 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
         spec: Spec {
             op: Op::MoeFfn,
             name: "two_launches",
-            revision: 1,
+            revision: 2,
             backend: Backend::Cuda,
             summary: "gate and up of all experts with the shared one, then down and the weighted sum: decode",
-            tunables: &[PAIRS, WARPS],
+            tunables: &[PAIRS, WARPS, TOGETHER, AHEAD, EACH],
             tolerance: 4e-2,
         },
         sources: &[BLOCKS, TENSOR, STAGED, STREAMED, include_str!("two_launches.cu")],
@@ -73,6 +87,9 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
                 ("USED", inst.inputs[IDS].ne[0].to_string()),
                 ("PAIRS", tunables.get(0).to_string()),
                 ("SECOND_WARPS", tunables.get(1).to_string()),
+                ("TOGETHER", tunables.get(2).min(tunables.get(0)).to_string()),
+                ("AHEAD", tunables.get(3).to_string()),
+                ("SECOND_ROWS", tunables.get(4).to_string()),
                 ("GRAIN_GATE", plan.gate.to_string()),
                 ("GRAIN_GATE_SHARED", plan.gate_shared.to_string()),
                 ("GRAIN_DOWN", plan.down.to_string()),
@@ -82,8 +99,8 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
         },
         scratch: |inst, _| (chunks(inst) * 48 + 16) * inst.inputs[IDS].ne[1],
         launches: |inst, tunables| {
-            let (tokens, warps) = (inst.inputs[IDS].ne[1], tunables.get(1));
-            let first = [X, IDS, GATE, UP, GATE_SHARED, UP_SHARED, W].map(Arg::Input);
+            let (tokens, rows) = (inst.inputs[IDS].ne[1], tunables.get(1) * tunables.get(4));
+            let first = [X, IDS, GATE, UP, DOWN, GATE_SHARED, UP_SHARED, W].map(Arg::Input);
             let second = [IDS, WEIGHTS, DOWN, DOWN_SHARED].map(Arg::Input);
             vec![
                 Launch {
@@ -94,8 +111,8 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
                 },
                 Launch {
                     entry: "moe_second",
-                    grid: [inst.inputs[DOWN].ne[1].div_ceil(warps), tokens, 1],
-                    block: [32 * warps, 1, 1],
+                    grid: [inst.inputs[DOWN].ne[1].div_ceil(rows), tokens, 1],
+                    block: [32 * tunables.get(1), 1, 1],
                     args: second.into_iter().chain([Arg::Output(0), Arg::Scratch]).collect(),
                 },
             ]
@@ -145,7 +162,7 @@ impl Plan {
         };
         let ((gate, room_gate), (gate_shared, room_shared)) = (first(GATE, UP), first(GATE_SHARED, UP_SHARED));
         let rows = inst.inputs[IDS].ne[0] * room(w(DOWN)) + room(w(DOWN_SHARED));
-        let fits = tunables.get(1) * rows + second_column(inst) <= left;
+        let fits = tunables.get(1) * tunables.get(4) * rows + second_column(inst) <= left;
         let down = |i: usize| if fits { grain(w(i)) } else { 0 };
         let first_room = room_gate.max(room_shared);
         Plan { gate, gate_shared, down: down(DOWN), down_shared: down(DOWN_SHARED), first_room }

@@ -60,6 +60,68 @@ DEVICE void levels(u32 v, int& lo, int& hi) {
     hi = __byte_perm(front, back, 0x7531);
 }
 
+// Types whose nibbles stand for levels. Activations that meet them by `dot_levels` stand in *pairs' order*: number p of a
+// chunk is element p / 2 + 16 (p % 2), as nibbles follow one another in memory.
+template <int TYPE> constexpr bool LEVELS = TYPE == IQ4_NL || TYPE == IQ4_XS;
+
+DEVICE int place_of_pair(int p) {
+    return p / 2 + 16 * (p % 2);
+}
+
+// Bytes of (a, b) that the nibbles of a selector's lower half name; of one whose top bit is set, the sign of that byte.
+DEVICE int permute(u32 a, u32 b, u32 selector) {
+    int r;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
+    return r;
+}
+
+// Adds the products of eight nibbles' levels with eight activations in pairs' order. The lower eight levels are negative
+// and the upper eight positive: so a nibble looked up among the lower ones gives -1 if it is an upper one, and looked up
+// among the upper ones with its top bit turned round 0 if it is a lower one. With one added to the upper levels both
+// products together are the level's, and nothing has to be masked, chosen or parted.
+DEVICE int dot_levels(u32 nibbles, u32 front, u32 back, int sum) {
+    const u32 low0 = 0xbfad9881u, low1 = 0xf6eaddcfu, high0 = 0x271a0e02u, high1 = 0x725a4636u;
+    u32 turned = nibbles ^ 0x88888888u;
+    sum = __dp4a(permute(low0, low1, nibbles), (int)front, sum);
+    sum = __dp4a(permute(high0, high1, turned), (int)front, sum);
+    sum = __dp4a(permute(low0, low1, nibbles >> 16), (int)back, sum);
+    return __dp4a(permute(high0, high1, turned >> 16), (int)back, sum);
+}
+
+// A sum that starts here is a float as it stands, less `float_of`'s constant, if it stays within 2^22: no conversion.
+#define FLOAT_BIASED 0x4b400000
+DEVICE float float_of(int biased) {
+    return __int_as_float(biased) - 12582912.0f;
+}
+
+// A chunk of levels as it lies in memory.
+struct Nibbles {
+    u32 word[4];
+    float scale;
+};
+
+// The scale of chunk c of an IQ4_XS block; `head` holds the block's.
+DEVICE float iq4_scale(uint2 head, int c) {
+    u32 code = (head.y >> (4 * c) & 15) | 0x4b000000u | (head.x >> (12 + 2 * c) & 0x30);
+    return half_to_float((u16)head.x) * (__uint_as_float(code) - (8388608.0f + 32.0f));
+}
+
+// Chunk c of a row.
+template <int TYPE> DEVICE void nibbles_at(const u8* row, int c, Nibbles& w) {
+    if constexpr (TYPE == IQ4_XS) {
+        const u8* b = row + c / 8 * Block<TYPE>::BYTES;
+        uint2 front = *(const uint2*)(b + 8 + c % 8 * 16), back = *(const uint2*)(b + 16 + c % 8 * 16);
+        w.word[0] = front.x, w.word[1] = front.y, w.word[2] = back.x, w.word[3] = back.y;
+        w.scale = iq4_scale(*(const uint2*)b, c % 8);
+    } else {
+        static_assert(TYPE == IQ4_NL, "no levels");
+        const u8* b = row + c * Block<TYPE>::BYTES;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) w.word[i] = load4<false>(b + 2 + 4 * i);
+        w.scale = half_at(b);
+    }
+}
+
 // Bit j of `bits` (its lowest four) to bit 4 of byte j.
 DEVICE u32 fifth(u32 bits) {
     return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
