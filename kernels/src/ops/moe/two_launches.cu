@@ -29,8 +29,18 @@ DEVICE float not_a_number() {
 
 // An expert's number, or 0 for what is none; its weight and all that comes of it are then NaN.
 DEVICE int checked(int expert, int experts, bool& known) {
-    known = expert >= 0 && expert < experts;
+    known = (u32)expert < (u32)experts;
     return known ? expert : 0;
+}
+
+// A token's experts; they lie side by side, as weights and x do.
+DEVICE const int* ids_of(const Tensor& ids, int token) {
+    return (const int*)ids.p + token * USED;
+}
+
+// Row n from `p` on: strides of weights are below 4 GiB.
+DEVICE const u8* row_from(const u8* p, int n, i64 nb) {
+    return p + (u64)(u32)n * (u32)nb;
 }
 
 // Which of its expert's rows is row r of a half, for weights NEXT that meet h: halves are of neighbours in their order.
@@ -52,7 +62,7 @@ template <int TYPE, int NEXT, int GRAIN> struct UpGate {
     }
 
     DEVICE void load(const Tensor& x) {
-        column.load(row_at(x, blockIdx.y, 0, 0), x.nb[0]);
+        column.load((const float*)x.p + (i64)blockIdx.y * N_X);
     }
 
     DEVICE void send_for(const u8* gate, i64 gate_nb, const u8* up, i64 up_nb, int half, u8* room) {
@@ -60,8 +70,8 @@ template <int TYPE, int NEXT, int GRAIN> struct UpGate {
 #pragma unroll
         for (int r = 0; r < PAIRS; ++r) {
             int n = row_of_half<NEXT>(half, first() + r);
-            rows[r][0].place(gate + n * gate_nb, room + (2 * r) * Row::ROOM);
-            rows[r][1].place(up + n * up_nb, room + (2 * r + 1) * Row::ROOM);
+            rows[r][0].place(row_from(gate, n, gate_nb), room + (2 * r) * Row::ROOM);
+            rows[r][1].place(row_from(up, n, up_nb), room + (2 * r + 1) * Row::ROOM);
         }
 #pragma unroll
         for (int g = 0; g < GROUPS; ++g) {
@@ -78,32 +88,33 @@ template <int TYPE, int NEXT, int GRAIN> struct UpGate {
     template <class Column> DEVICE void run(Column& x, float* v) {
         column.put(x);
         __syncthreads();
-        float sums[PAIRS][2] = {};
+        float sums[2 * PAIRS] = {};
 #pragma unroll
         for (int g = 0; g < GROUPS; ++g) {
             copies_wait_but(GROUPS - 1 - g);
             __syncwarp();
             int c = g % Row::STEPS * 32 + threadIdx.x % 32;
-            if (c >= N_X / 32) continue;
+            if (N_X % 1024 && c >= N_X / 32) continue;
             Pieces part;
             x.get(c, part);
 #pragma unroll
             for (int r = g / Row::STEPS * TOGETHER; r < (g / Row::STEPS + 1) * TOGETHER; ++r) {
-                sums[r][0] += rows[r][0].dot(c, part);
-                sums[r][1] += rows[r][1].dot(c, part);
+                sums[2 * r] += rows[r][0].dot(c, part);
+                sums[2 * r + 1] += rows[r][1].dot(c, part);
             }
         }
-#pragma unroll
-        for (int r = 0; r < PAIRS; ++r) {
-            float a = warp_sum(sums[r][0]), b = warp_sum(sums[r][1]);
-            if (threadIdx.x % 32 == 0) v[first() + r] = silu(a) * b;
-        }
+        // Sums are left side by side, each with so many lanes.
+        constexpr int LANES = 16 / PAIRS;
+        lane_sums<2 * PAIRS>(sums);
+        float up = __shfl_down_sync(FULL, sums[0], LANES);
+        int lane = threadIdx.x % 32;
+        if (lane % (2 * LANES) == 0) v[first() + lane / (2 * LANES)] = silu(sums[0]) * up;
     }
 };
 
 // Has the second launch's weights brought to the second level of cache: part `part` of `parts` of an expert's.
 DEVICE void ask_for_down(const Tensor& down, int e, int part, int parts) {
-    const u8* from = row_at(down, 0, e, 0);
+    const u8* from = row_from(down.p, e, down.nb[2]);
     i64 bytes = down.ne[1] * down.nb[1], end = bytes * (part + 1) / parts;
     for (i64 at = bytes * part / parts + threadIdx.x * 128; at < end; at += blockDim.x * 128) prefetch(from + at);
 }
@@ -119,9 +130,9 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
     bool known = true;
     if (half == 2 * ALL) {
         in_turn();
-        const u8* row = row_at(x, t, 0, 0);
+        const float* row = (const float*)x.p + (i64)t * N_X;
         float sum = 0.0f;
-        for (int i = threadIdx.x; i < N_X; i += blockDim.x) sum = fmaf(f32_at(w.p, w, i), f32_at((u8*)row, x, i), sum);
+        for (int i = threadIdx.x; i < N_X; i += blockDim.x) sum = fmaf(((const float*)w.p)[i], row[i], sum);
         sum = block_sum(sum, v);
         if (threadIdx.x == 0) *to.shared = 1.0f / (1.0f + expf(-sum));
         return;
@@ -131,8 +142,9 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
         // Which expert it is, is known when the choice is made.
         in_turn();
         rows.load(x);
-        int e = checked(i32_at(ids, half / (N_H / 16), t), gate.ne[2], known);
-        rows.send_for(row_at(gate, 0, e, 0), gate.nb[1], row_at(up, 0, e, 0), up.nb[1], half % (N_H / 16), (u8*)room);
+        int e = checked(ids_of(ids, t)[half / (N_H / 16)], gate.ne[2], known);
+        rows.send_for(row_from(gate.p, e, gate.nb[2]), gate.nb[1], row_from(up.p, e, up.nb[2]), up.nb[1],
+                      half % (N_H / 16), (u8*)room);
         if constexpr (AHEAD) ask_for_down(down, e, half % (N_H / 16), N_H / 16);
         rows.run(column, v);
     } else {
@@ -148,13 +160,12 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
     if (threadIdx.x >= 32) return;
     int lane = threadIdx.x % 16;
     float h = known ? v[lane] : not_a_number();
-    u32 largest = __float_as_uint(h) & 0x7fffffffu;
+    float largest = h;
 #pragma unroll
-    for (int d = 8; d > 0; d /= 2) largest = max(largest, __shfl_xor_sync(FULL, largest, d));
+    for (int d = 8; d > 0; d /= 2) largest = larger(largest, __shfl_xor_sync(FULL, largest, d));
     float d, inv;
     half_scale(largest, d, inv);
-    int q = half_code(h, inv);
-    int sum = q;
+    int q = (i8)half_code(h, inv), sum = q;
 #pragma unroll
     for (int k = 8; k > 0; k /= 2) sum += __shfl_xor_sync(FULL, sum, k);
     if (threadIdx.x < 16) ((i8*)(to.q + half))[lane] = (i8)q;
@@ -176,28 +187,35 @@ KERNEL __launch_bounds__(32 * SECOND_WARPS) moe_second(Tensor ids, Tensor weight
     int n = (blockIdx.x * SECOND_WARPS + warp) * SECOND_ROWS;
     u8* own = (u8*)room + warp * SECOND_ROWS * ROOM;
     // The experts are older than the launch before, so they are known already.
+    const int* experts = ids_of(ids, t);
     Shared shared[SECOND_ROWS];
+#pragma unroll
+    for (int u = 0; u < USED; ++u) {
+        bool known;
+        const u8* expert = row_from(down.p, checked(experts[u], down.ne[2], known), down.nb[2]);
+#pragma unroll
+        for (int r = 0; r < SECOND_ROWS; ++r) {
+            Row of;
+            of.place(row_from(expert, min(n + r, down.ne[1] - 1), down.nb[1]), own + r * ROOM + u * Row::ROOM);
+            of.send_for(lane);
+        }
+    }
 #pragma unroll
     for (int r = 0; r < SECOND_ROWS; ++r) {
         int row = min(n + r, down.ne[1] - 1);
-#pragma unroll
-        for (int u = 0; u < USED; ++u) {
-            bool known;
-            Row of;
-            of.place(row_at(down, row, checked(i32_at(ids, u, t), down.ne[2], known), 0), own + r * ROOM + u * Row::ROOM);
-            of.send_for(lane);
-        }
-        shared[r].place(row_at(down_shared, row, 0, 0), own + r * ROOM + USED * Row::ROOM);
+        shared[r].place(row_from(down_shared.p, row, down_shared.nb[1]), own + r * ROOM + USED * Row::ROOM);
         shared[r].send_for(lane);
     }
     copies_commit();
     in_turn();
     Between from = between(scratch, t);
     float weight_shared = __ldcg(from.shared);
+    const float* weight_of = (const float*)weights.p + t * USED;
 #pragma unroll
-    for (int i = threadIdx.x; i < 2 * ALL; i += 32 * SECOND_WARPS) {
-        int slot = i / (N_H / 16);
-        float weight = slot < USED ? f32_at(row_at(weights, t, 0, 0), weights, slot) : weight_shared;
+    for (int at = 0; at < 2 * ALL; at += 32 * SECOND_WARPS) {
+        int i = at + threadIdx.x, slot = i / (N_H / 16);
+        if (i >= 2 * ALL) continue;
+        float weight = slot < USED ? weight_of[slot] : weight_shared;
         column.q[i % 2][i / 2] = __ldcg(from.q + i);
         column.scale(i / 2, i % 2) = weight * __ldcg(from.d + i);
         if constexpr (MINS_SECOND) column.sums(i / 2, i % 2) = weight * __ldcg(from.sum + i);
@@ -205,20 +223,21 @@ KERNEL __launch_bounds__(32 * SECOND_WARPS) moe_second(Tensor ids, Tensor weight
     copies_wait<0>();
     __syncthreads();
     float sums[SECOND_ROWS] = {};
-#pragma unroll 3
-    for (int c = lane; c < ROUTED; c += 32) {
-        int u = c / (N_H / 32);
+#pragma unroll
+    for (int at = 0; at < ROUTED; at += 32) {
+        int c = at + lane, u = c / (N_H / 32);
+        if (ROUTED % 32 && c >= ROUTED) continue;
         Pieces part;
         column.get(c, part);
-        const u8* expert = nullptr;
-        if constexpr (GRAIN_DOWN == 0) {
-            bool known;
-            expert = row_at(down, 0, checked(i32_at(ids, u, t), down.ne[2], known), 0);
-        }
 #pragma unroll
         for (int r = 0; r < SECOND_ROWS; ++r) {
             Row of;
-            of.place(expert + min(n + r, down.ne[1] - 1) * down.nb[1], own + r * ROOM + u * Row::ROOM);
+            of.at = own + r * ROOM + u * Row::ROOM;
+            if constexpr (GRAIN_DOWN == 0) {
+                bool known;
+                const u8* expert = row_from(down.p, checked(experts[u], down.ne[2], known), down.nb[2]);
+                of.at = row_from(expert, min(n + r, down.ne[1] - 1), down.nb[1]);
+            }
             sums[r] += of.dot(c % (N_H / 32), part);
         }
     }

@@ -1,8 +1,8 @@
 //! `moe_ffn` of a token on a GPU: all its experts and the shared one in two launches.
 
-use crate::cuda::{Arg, CudaVariant, Launch, Preferred, TENSOR, as_is};
+use crate::cuda::{Arg, CudaVariant, Launch, Preferred, TENSOR};
 use crate::ops::multiply::cuda::{BLOCKS, STAGED, STREAMED, grain, type_macro};
-use crate::variant::{Backend, Instance, Reason, Spec, Tunable, Tunables};
+use crate::variant::{Backend, Form, Instance, Reason, Spec, Tunable, Tunables};
 use crate::{DType, Layout, Op};
 
 /// Rows of gate that a warp of the first launch has, and as many of up; a block has 16.
@@ -68,12 +68,15 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
             for w in [GATE, DOWN, GATE_SHARED, DOWN_SHARED].map(|i| &w[i]) {
                 Reason::unless(w.dtype.is_quantised(), || format!("{} is no block type", w.dtype))?;
             }
+            for w in &w[GATE..W] {
+                Reason::unless(w.nb[1..3].iter().all(|&nb| nb < 1 << 32), || format!("rows of {w} are far apart"))?;
+            }
             let tokens = w[IDS].ne[1];
             Reason::unless(tokens < 1 << 16, || format!("{tokens} tokens are more than a grid holds"))?;
             let columns = first_column(inst).max(second_column(inst));
             Reason::unless(columns <= SHARED_BYTES / 2, || format!("columns of {columns} bytes"))
         },
-        form: as_is,
+        form: |inst, i| if inst.inputs[i].dtype.is_quantised() { Form::AsIs } else { Form::Contiguous },
         macros: |inst, tunables| {
             let plan = Plan::of(inst, tunables);
             vec![

@@ -35,19 +35,17 @@ template <int TYPE> DEVICE int element_at(int p) {
     return LEVELS<TYPE> ? place_of_pair(p) : p;
 }
 
-// Sends for N bytes; BYTES are copied at a time, to and from multiples of it.
-template <int BYTES> DEVICE void copy_async(void* to, const void* from) {
+// Sends for BYTES, a multiple of which both addresses are.
+template <int BYTES> DEVICE void copy_async(u8* room, int at, const u8* from) {
 #if __CUDA_ARCH__ >= 800
+    u32 to = shared_address(room) + at;
     if constexpr (BYTES == 16) {
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(shared_address(to)), "l"(from) : "memory");
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(from + at) : "memory");
     } else {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;"
-                     :
-                     : "r"(shared_address(to)), "l"(from), "n"(BYTES)
-                     : "memory");
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" : : "r"(to), "l"(from + at), "n"(BYTES) : "memory");
     }
 #else
-    for (int i = 0; i < BYTES / 4; ++i) ((u32*)to)[i] = ((const u32*)from)[i];
+    for (int i = at; i < at + BYTES; i += 4) *(u32*)(room + i) = *(const u32*)(from + i);
 #endif
 }
 
@@ -71,7 +69,7 @@ template <int TYPE, int K, int GRAIN> struct Streamed {
     static constexpr int ROW = K / Block<TYPE>::LEN * Block<TYPE>::BYTES;
     // Bytes of shared memory.
     static constexpr int ROOM = GRAIN ? (ROW + 15) / 16 * 16 : 0;
-    static constexpr int STEPS = (K + 1023) / 1024;
+    static constexpr int STEPS = (K + 1023) / 1024, PER_STEP = 1024 / Block<TYPE>::LEN * Block<TYPE>::BYTES;
     const u8 *from, *at;
 
     // Where the row is, and its room.
@@ -82,17 +80,22 @@ template <int TYPE, int K, int GRAIN> struct Streamed {
 
     // How many bytes are there once a step's copies are, in whole copies.
     static constexpr DEVICE int end_of(int step) {
-        constexpr int PER_STEP = 1024 / Block<TYPE>::LEN * Block<TYPE>::BYTES;
         int end = (step * PER_STEP + GRAIN - 1) / (GRAIN ? GRAIN : 1) * GRAIN;
         return end < ROW ? end : ROW;
     }
 
+    // All offsets but the lane's are constants: the instructions hold them.
     DEVICE void send_for(int step, int lane) const {
         if constexpr (GRAIN == 0) {
             if (step == 0) prefetch_row<TYPE>(from, K, lane, 32);
         } else {
-            for (int i = end_of(step) + lane * GRAIN; i < end_of(step + 1); i += 32 * GRAIN) {
-                copy_async<GRAIN>((u8*)at + i, from + i);
+            constexpr int MOST = (PER_STEP + 33 * GRAIN - 1) / (32 * GRAIN);
+            u8* room = (u8*)at + lane * GRAIN;
+            const u8* row = from + lane * GRAIN;
+#pragma unroll
+            for (int n = 0; n < MOST; ++n) {
+                int first = end_of(step) + n * 32 * GRAIN, left = end_of(step + 1) - first;
+                if (left >= 32 * GRAIN || lane * GRAIN < left) copy_async<GRAIN>(room, first, row);
             }
         }
     }
@@ -133,43 +136,55 @@ template <int TYPE, int K, int GRAIN> struct Streamed {
 // Below this a half becomes zeros: 127 divided by it would overflow.
 #define SMALLEST_HALF 3.0092655e-36f
 
-// The scale of a half and its inverse, for the largest |x|, given as bits: they order as magnitudes do, NaN above
-// infinity.
-DEVICE void half_scale(u32 bits, float& d, float& inv) {
-    float largest = __uint_as_float(bits);
-    bool number = bits < 0x7f800000u, some = number && largest >= SMALLEST_HALF;
-    d = number ? some ? largest / 127.0f : 0.0f : __uint_as_float(0x7fc00000u);
-    inv = some ? 127.0f / largest : 0.0f;
+// The larger magnitude, NaN if one is none.
+DEVICE float larger(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(fabsf(a)), "f"(fabsf(b)));
+    return r;
+#else
+    // Bits order as magnitudes do, NaN above infinity.
+    return __uint_as_float(max(__float_as_uint(a) & 0x7fffffffu, __float_as_uint(b) & 0x7fffffffu));
+#endif
 }
 
-DEVICE int half_code(float x, float inv) {
-    return inv == 0.0f ? 0 : __float2int_rn(x * inv);
+// The scale of a half and its inverse, for the largest |x|.
+DEVICE void half_scale(float largest, float& d, float& inv) {
+    bool number = __float_as_uint(largest) < 0x7f800000u, some = number && largest >= SMALLEST_HALF;
+    d = number ? some ? largest * (1.0f / 127.0f) : 0.0f : __uint_as_float(0x7fc00000u);
+    inv = some ? __fdividef(1.0f, d) : 0.0f;
 }
 
-// A row of K floats on its way to a column that weights of TYPE meet, for a block of THREADS: a thread has four that stand
-// side by side there.
+// A float whose lowest byte is the code: rounded by the addition.
+DEVICE u32 half_code(float x, float inv) {
+    return __float_as_uint(fmaf(x, inv, 12582912.0f));
+}
+
+// The lowest bytes of four words.
+DEVICE u32 lowest(u32 a, u32 b, u32 c, u32 d) {
+    return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+}
+
+// A row of K floats on its way to a column that weights of TYPE meet, for a block of THREADS: a thread has eight that stand
+// side by side there, half of a half.
 template <int TYPE, int K, int THREADS> struct Floats {
-    static constexpr int COUNT = (K / 4 + THREADS - 1) / THREADS;
-    float v[COUNT][4];
+    static constexpr int COUNT = (K / 8 + THREADS - 1) / THREADS;
+    float v[COUNT][8];
 
-    DEVICE void load(const u8* row, i64 nb) {
-        bool wide = nb == 4 && (u64)row % 16 == 0;
+    // A row without gaps that starts at a multiple of 16 bytes.
+    DEVICE void load(const float* row) {
 #pragma unroll
         for (int n = 0; n < COUNT; ++n) {
-            int i = n * THREADS + threadIdx.x, chunk = i / 8 * 32, p = i % 8 * 4;
-#pragma unroll
-            for (int j = 0; j < 4; ++j) v[n][j] = 0.0f;
-            if (i >= K / 4) continue;
-            if (wide && LEVELS<TYPE>) {
-                float2 a = *(const float2*)(row + (chunk + p / 2) * 4), b = *(const float2*)(row + (chunk + p / 2) * 4 + 64);
-                v[n][0] = a.x, v[n][1] = b.x, v[n][2] = a.y, v[n][3] = b.y;
-            } else if (wide) {
-                float4 all = ((const float4*)row)[i];
-                v[n][0] = all.x, v[n][1] = all.y, v[n][2] = all.z, v[n][3] = all.w;
-            } else {
-#pragma unroll
-                for (int j = 0; j < 4; ++j) v[n][j] = *(const float*)(row + (chunk + element_at<TYPE>(p + j)) * nb);
+            int i = n * THREADS + threadIdx.x, chunk = i / 4 * 32, p = i % 4 * 8;
+            float4 a = make_float4(0.0f, 0.0f, 0.0f, 0.0f), b = a;
+            if (i < K / 8) {
+                // In pairs' order the eight are two fours, sixteen apart.
+                const float* at = row + chunk + element_at<TYPE>(p);
+                a = *(const float4*)at, b = *(const float4*)(at + (LEVELS<TYPE> ? 16 : 4));
             }
+            const float x[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+#pragma unroll
+            for (int j = 0; j < 8; ++j) v[n][j] = x[LEVELS<TYPE> ? j / 2 + j % 2 * 4 : j];
         }
     }
 
@@ -177,26 +192,23 @@ template <int TYPE, int K, int THREADS> struct Floats {
     template <bool MINS> DEVICE void put(Halves<MINS, K / 32>& column) const {
 #pragma unroll
         for (int n = 0; n < COUNT; ++n) {
-            // Four neighbours have a half; there are whole warps of words, so that all lanes meet.
-            int i = n * THREADS + threadIdx.x, chunk = i / 8, half = i / 4 % 2;
-            bool there = i < K / 4;
-            u32 largest = 0;
+            // Two neighbours have a half; a warp's lanes all meet.
+            int i = n * THREADS + threadIdx.x, chunk = i / 4, half = i / 2 % 2;
+            bool there = i < K / 8;
+            float largest = 0.0f, d, inv;
 #pragma unroll
-            for (int j = 0; j < 4; ++j) largest = max(largest, __float_as_uint(v[n][j]) & 0x7fffffffu);
-            largest = max(largest, __shfl_xor_sync(FULL, largest, 1));
-            largest = max(largest, __shfl_xor_sync(FULL, largest, 2));
-            float d, inv;
-            half_scale(largest, d, inv);
-            u32 word = 0;
+            for (int j = 0; j < 8; ++j) largest = larger(largest, v[n][j]);
+            half_scale(larger(largest, __shfl_xor_sync(FULL, largest, 1)), d, inv);
+            u32 q[8];
 #pragma unroll
-            for (int j = 0; j < 4; ++j) word |= (u32)(u8)half_code(v[n][j], inv) << (8 * j);
-            if (there) ((u32*)&column.q[half][chunk])[i % 4] = word;
-            if (there && i % 4 == 0) column.scale(chunk, half) = d;
+            for (int j = 0; j < 8; ++j) q[j] = half_code(v[n][j], inv);
+            uint2 words = make_uint2(lowest(q[0], q[1], q[2], q[3]), lowest(q[4], q[5], q[6], q[7]));
+            if (there) ((uint2*)&column.q[half][chunk])[i % 2] = words;
+            if (there && i % 2 == 0) column.scale(chunk, half) = d;
             if constexpr (MINS) {
-                int sum = __dp4a((int)word, 0x01010101, 0);
+                int sum = __dp4a((int)words.x, 0x01010101, __dp4a((int)words.y, 0x01010101, 0));
                 sum += __shfl_xor_sync(FULL, sum, 1);
-                sum += __shfl_xor_sync(FULL, sum, 2);
-                if (there && i % 4 == 0) column.sums(chunk, half) = d * (float)sum;
+                if (there && i % 2 == 0) column.sums(chunk, half) = d * (float)sum;
             }
         }
     }
