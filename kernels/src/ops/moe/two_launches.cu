@@ -187,12 +187,16 @@ KERNEL __launch_bounds__(32 * SECOND_WARPS) moe_second(Tensor ids, Tensor weight
     int n = (blockIdx.x * SECOND_WARPS + warp) * SECOND_ROWS;
     u8* own = (u8*)room + warp * SECOND_ROWS * ROOM;
     // The experts are older than the launch before, so they are known already.
-    const int* experts = ids_of(ids, t);
-    Shared shared[SECOND_ROWS];
+    int experts[USED];
 #pragma unroll
     for (int u = 0; u < USED; ++u) {
         bool known;
-        const u8* expert = row_from(down.p, checked(experts[u], down.ne[2], known), down.nb[2]);
+        experts[u] = checked(ids_of(ids, t)[u], down.ne[2], known);
+    }
+    Shared shared[SECOND_ROWS];
+#pragma unroll
+    for (int u = 0; u < USED; ++u) {
+        const u8* expert = row_from(down.p, experts[u], down.nb[2]);
 #pragma unroll
         for (int r = 0; r < SECOND_ROWS; ++r) {
             Row of;
@@ -235,8 +239,8 @@ KERNEL __launch_bounds__(32 * SECOND_WARPS) moe_second(Tensor ids, Tensor weight
             of.at = own + r * ROOM + u * Row::ROOM;
             if constexpr (GRAIN_DOWN == 0) {
                 bool known;
-                const u8* expert = row_from(down.p, checked(experts[u], down.ne[2], known), down.nb[2]);
-                of.at = row_from(expert, min(n + r, down.ne[1] - 1), down.nb[1]);
+                int e = checked(ids_of(ids, t)[u], down.ne[2], known);
+                of.at = row_from(row_from(down.p, e, down.nb[2]), min(n + r, down.ne[1] - 1), down.nb[1]);
             }
             sums[r] += of.dot(c % (N_H / 32), part);
         }
