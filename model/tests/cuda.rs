@@ -2,67 +2,25 @@
 
 #![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
 
-use deltascope_kernels::cuda::{Cache, Compiler, Device, Nvrtc};
+mod common;
+
+use common::{ORACLES, TOLERANCE, demo, engine, logits, no_gpu, options, oracle, relative};
+use deltascope_kernels::cuda::{Cache, Compiler, Nvrtc};
 use deltascope_kernels::plan::{Plan, StepKernel};
 use deltascope_kernels::{Backend, DType, Op, Tunables};
 use deltascope_model::choice::ProfileChooser;
 use deltascope_model::device_weights::wanted;
 use deltascope_model::qwen3next::{BatchShape, Logits, StateShape, build};
-use deltascope_model::{Batch, Engine, EngineError, Model, Options, Place};
+use deltascope_model::{Batch, Engine, EngineError, Model, Place};
 use deltascope_profiles::{Choice, Phase, Rule, Stack};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Int8 activations and another order of sums.
-const TOLERANCE: f64 = 2e-3;
-const ORACLES: [&str; 2] = ["oracle-small", "oracle-heads"];
-
-fn path(file: &str) -> String {
-    format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn oracle(name: &str) -> Arc<Model> {
-    Arc::new(Model::open(path(&format!("tests/data/oracle/{name}.gguf"))).unwrap())
-}
-
-fn demo() -> Arc<Model> {
-    Arc::new(Model::open(path("assets/deltascope-demo-q4_k_m.gguf")).unwrap())
-}
-
-fn options(place: Place) -> Options {
-    Options { place, n_ctx: 512, threads_decode: 2, threads_prefill: 2, ..Options::default() }
-}
-
-/// True, with the reason printed, where there is no GPU.
-fn no_gpu() -> bool {
-    Device::first().err().map(|e| println!("no GPU: skipped ({e})")).is_some()
-}
+/// Tokens of the prompt.
+const PROMPT: usize = 32;
 
 fn on_gpu(model: &Arc<Model>, graphs: bool) -> Engine {
-    Engine::new(Arc::clone(model), Stack::new(), Options { graphs, ..options(Place::Cuda) }).unwrap()
-}
-
-/// ‖a − b‖ / ‖b‖.
-fn relative(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let square = |x: f64| x * x;
-    let (d, n) = a
-        .iter()
-        .zip(b)
-        .fold((0.0, 0.0), |(d, n), (&x, &y)| (d + square(f64::from(x) - f64::from(y)), n + square(f64::from(y))));
-    (d / n).sqrt()
-}
-
-/// Logits of 48 ids: a prompt in ubatches, the rest one by one.
-fn logits(e: &mut Engine, ubatch: usize) -> Vec<f32> {
-    let n_vocab = e.model().config.n_vocab;
-    let ids: Vec<u32> = (0..48).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
-    e.reset(0).unwrap();
-    let mut out = Vec::new();
-    for tokens in ids[..32].chunks(ubatch).chain(ids[32..].chunks(1)) {
-        out.extend_from_slice(e.eval(Batch { tokens, slot: 0, n_seqs: 1, logits: Logits::All }).unwrap());
-    }
-    out
+    engine(model, Stack::new(), Place::Cuda, graphs)
 }
 
 fn greedy(e: &mut Engine, mut last: Vec<f32>, n: usize) -> Vec<u32> {
@@ -108,8 +66,8 @@ fn every_step_of_the_model_has_a_cuda_variant_that_compiles() {
 #[test]
 fn without_a_gpu_cuda_is_an_error_and_auto_is_the_processor() {
     let model = oracle(ORACLES[0]);
-    let asked = Engine::new(Arc::clone(&model), Stack::new(), options(Place::Cuda));
-    let mut auto = Engine::new(model, Stack::new(), options(Place::Auto)).unwrap();
+    let asked = Engine::new(Arc::clone(&model), Stack::new(), options(Place::Cuda, true));
+    let mut auto = engine(&model, Stack::new(), Place::Auto, true);
     match asked {
         Ok(e) => assert_eq!((e.backend(), auto.backend()), (Backend::Cuda, Backend::Cuda)),
         Err(e) => {
@@ -118,7 +76,7 @@ fn without_a_gpu_cuda_is_an_error_and_auto_is_the_processor() {
             assert_eq!(auto.backend(), Backend::Cpu);
         }
     }
-    assert_eq!(logits(&mut auto, 32).len(), 48 * auto.model().config.n_vocab);
+    assert_eq!(logits(&mut auto, PROMPT, PROMPT).len(), (PROMPT + PROMPT / 2) * auto.model().config.n_vocab);
 }
 
 #[test]
@@ -128,16 +86,20 @@ fn logits_agree_with_the_processors_for_every_ubatch_and_repeat() {
     }
     for name in ORACLES {
         let model = oracle(name);
-        let mut cpu = Engine::new(Arc::clone(&model), Stack::new(), options(Place::Cpu)).unwrap();
-        let want = logits(&mut cpu, 32);
+        let mut cpu = engine(&model, Stack::new(), Place::Cpu, true);
+        let want = logits(&mut cpu, PROMPT, PROMPT);
         let mut e = on_gpu(&model, true);
         for ubatch in [1, 7, 64] {
-            let got = logits(&mut e, ubatch);
+            let got = logits(&mut e, PROMPT, ubatch);
             let error = relative(&got, &want);
             println!("{name}, ubatch {ubatch}: relative error {error:e}");
             assert!(error <= TOLERANCE, "{name}, ubatch {ubatch}: relative error {error:e}");
-            assert_eq!(logits(&mut e, ubatch), got, "{name}, ubatch {ubatch}: another run");
-            assert_eq!(logits(&mut on_gpu(&model, false), ubatch), got, "{name}, ubatch {ubatch}: without graphs");
+            assert_eq!(logits(&mut e, PROMPT, ubatch), got, "{name}, ubatch {ubatch}: another run");
+            assert_eq!(
+                logits(&mut on_gpu(&model, false), PROMPT, ubatch),
+                got,
+                "{name}, ubatch {ubatch}: without graphs"
+            );
         }
     }
 }

@@ -2,28 +2,22 @@
 
 #![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
 
-use deltascope_kernels::cuda::Device;
+mod common;
+
+use common::{ORACLES, TOLERANCE, demo, engine, logits, no_gpu, oracle, relative};
 use deltascope_kernels::plan::{Plan, StepKernel};
 use deltascope_kernels::{Backend, DType, Op};
 use deltascope_model::choice::ProfileChooser;
 use deltascope_model::device_weights::wanted;
 use deltascope_model::profiling::{Group, Stats};
 use deltascope_model::qwen3next::{BatchShape, Logits, StateShape, build};
-use deltascope_model::{Batch, Engine, Model, Options, Place};
+use deltascope_model::{Batch, Engine, Model, Place};
 use deltascope_profiles::{Origin, Phase, Profile, Stack};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// As in `cuda.rs`: int8 activations and another order of sums.
-const TOLERANCE: f64 = 2e-3;
-
-fn model(name: &str) -> Arc<Model> {
-    Arc::new(Model::open(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap())
-}
-
-fn oracle(name: &str) -> Arc<Model> {
-    model(&format!("tests/data/oracle/{name}.gguf"))
-}
+/// Tokens of the prompt.
+const PROMPT: usize = 16;
 
 fn stack(places: &[&str]) -> Stack {
     let mut stack = Stack::new();
@@ -61,14 +55,14 @@ fn shown(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn placements_that_move_nothing_leave_the_plan_as_it_is() {
-    let model = model("assets/deltascope-demo-q4_k_m.gguf");
+    let model = demo();
     for main in [Backend::Cpu, Backend::Cuda] {
         for n_tokens in [1, 64] {
             let plain = plan(&model, main, &[], n_tokens);
             let same = if main == Backend::Cpu { "blk.*=cpu" } else { "blk.*=cuda:0" };
-            let placed = plan(&model, main, &[same, "nobody=cpu", "no.*=cuda"], n_tokens);
-            assert_eq!(shown(&plain), shown(&placed));
-            assert_eq!((plain.legs.len(), plain.arena_bytes), (1, placed.arena_bytes));
+            let moved = plan(&model, main, &[same, "nobody=cpu", "no.*=cuda"], n_tokens);
+            assert_eq!(shown(&plain), shown(&moved));
+            assert_eq!((plain.legs.len(), plain.arena_bytes), (1, moved.arena_bytes));
             assert!(plain.steps.iter().all(|s| !matches!(s.kernel, StepKernel::Transfer)));
         }
     }
@@ -76,7 +70,7 @@ fn placements_that_move_nothing_leave_the_plan_as_it_is() {
 
 #[test]
 fn experts_on_the_processor_leave_their_weights_in_the_file() {
-    let model = model("assets/deltascope-demo-q4_k_m.gguf");
+    let model = demo();
     let layers = model.config.n_layer();
     for n_tokens in [1, 64] {
         let plan = plan(&model, Backend::Cuda, &["blk.*.ffn=cpu"], n_tokens);
@@ -101,36 +95,8 @@ fn experts_on_the_processor_leave_their_weights_in_the_file() {
     assert!(why.count() >= layers);
 }
 
-fn no_gpu() -> bool {
-    Device::first().err().map(|e| println!("no GPU: skipped ({e})")).is_some()
-}
-
-fn engine(model: &Arc<Model>, place: Place, places: &[&str], graphs: bool) -> Engine {
-    let options = Options { place, graphs, n_ctx: 512, threads_decode: 2, threads_prefill: 2, ..Options::default() };
-    Engine::new(Arc::clone(model), stack(places), options).unwrap()
-}
-
-/// Logits of 24 ids: a prompt in ubatches, the rest one by one.
-fn logits(e: &mut Engine, ubatch: usize) -> Vec<f32> {
-    let n_vocab = e.model().config.n_vocab;
-    let ids: Vec<u32> = (0..24).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
-    e.reset(0).unwrap();
-    let mut out = Vec::new();
-    for tokens in ids[..16].chunks(ubatch).chain(ids[16..].chunks(1)) {
-        out.extend_from_slice(e.eval(Batch { tokens, slot: 0, n_seqs: 1, logits: Logits::All }).unwrap());
-    }
-    out
-}
-
-/// ‖a − b‖ / ‖b‖.
-fn relative(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let square = |x: f64| x * x;
-    let (d, n) = a
-        .iter()
-        .zip(b)
-        .fold((0.0, 0.0), |(d, n), (&x, &y)| (d + square(f64::from(x) - f64::from(y)), n + square(f64::from(y))));
-    (d / n).sqrt()
+fn placed(model: &Arc<Model>, place: Place, places: &[&str], graphs: bool) -> Engine {
+    engine(model, stack(places), place, graphs)
 }
 
 #[test]
@@ -138,9 +104,9 @@ fn a_model_on_both_sides_gives_the_processors_logits() {
     if no_gpu() {
         return;
     }
-    for name in ["oracle-small", "oracle-heads"] {
+    for name in ORACLES {
         let model = oracle(name);
-        let want = logits(&mut engine(&model, Place::Cpu, &[], true), 16);
+        let want = logits(&mut placed(&model, Place::Cpu, &[], true), PROMPT, PROMPT);
         let mixes: [(Place, &[&str]); 4] = [
             (Place::Cuda, &["blk.*.ffn=cpu"]),
             (Place::Cuda, &["blk.*.ffn=cpu", "token_embd=cpu", "output=cpu"]),
@@ -148,19 +114,23 @@ fn a_model_on_both_sides_gives_the_processors_logits() {
             (Place::Cpu, &["blk.*.ffn=cuda", "output=cuda"]),
         ];
         for (place, places) in mixes {
-            let mut e = engine(&model, place, places, true);
+            let mut e = placed(&model, place, places, true);
             for ubatch in [1, 7, 16] {
-                let got = logits(&mut e, ubatch);
+                let got = logits(&mut e, PROMPT, ubatch);
                 let error = relative(&got, &want);
                 println!("{name}, {places:?}, ubatch {ubatch}: relative error {error:e}");
                 assert!(error <= TOLERANCE, "{name}, {places:?}, ubatch {ubatch}: relative error {error:e}");
-                assert_eq!(logits(&mut e, ubatch), got, "{name}, {places:?}, ubatch {ubatch}: another run");
-                let single = logits(&mut engine(&model, place, places, false), ubatch);
+                assert_eq!(logits(&mut e, PROMPT, ubatch), got, "{name}, {places:?}, ubatch {ubatch}: another run");
+                let single = logits(&mut placed(&model, place, places, false), PROMPT, ubatch);
                 assert_eq!(single, got, "{name}, {places:?}, ubatch {ubatch}: without graphs");
             }
             e.record(true);
             for _ in 0..3 {
-                assert_eq!(logits(&mut e, 7), logits(&mut engine(&model, place, places, true), 7), "{name}: recorded");
+                assert_eq!(
+                    logits(&mut e, PROMPT, 7),
+                    logits(&mut placed(&model, place, places, true), PROMPT, 7),
+                    "{name}: recorded"
+                );
             }
         }
     }
@@ -171,8 +141,8 @@ fn a_recorded_run_has_every_sides_steps_and_the_transfers() {
     if no_gpu() {
         return;
     }
-    let model = oracle("oracle-small");
-    let mut e = engine(&model, Place::Cuda, &["blk.*.ffn=cpu"], true);
+    let model = oracle(ORACLES[0]);
+    let mut e = placed(&model, Place::Cuda, &["blk.*.ffn=cpu"], true);
     let mut stats = Stats::new(4);
     e.record(true);
     for token in 0..4 {
@@ -193,10 +163,10 @@ fn what_goes_into_and_comes_out_of_a_placed_node_can_be_looked_at() {
     if no_gpu() {
         return;
     }
-    let model = oracle("oracle-small");
+    let model = oracle(ORACLES[0]);
     let batch = Batch { tokens: &[5], slot: 0, n_seqs: 1, logits: Logits::Last };
     let names = ["blk.0.router", "blk.0.ffn", "blk.1.attn_in"].map(str::to_owned);
-    let taps = |place, places: &[&str]| engine(&model, place, places, true).eval_tapped(batch, &names).unwrap();
+    let taps = |place, places: &[&str]| placed(&model, place, places, true).eval_tapped(batch, &names).unwrap();
     let (want, got) = (taps(Place::Cpu, &[]), taps(Place::Cuda, &["blk.*.ffn=cpu"]));
     assert_eq!(want.len(), 3);
     for (w, g) in want.iter().zip(&got) {
