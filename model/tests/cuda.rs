@@ -12,7 +12,7 @@ use deltascope_model::choice::ProfileChooser;
 use deltascope_model::device_weights::wanted;
 use deltascope_model::qwen3next::{BatchShape, Logits, StateShape, build};
 use deltascope_model::{Batch, Engine, EngineError, Model, Place};
-use deltascope_profiles::{Choice, Phase, Rule, Stack};
+use deltascope_profiles::{Choice, Origin, Phase, Preset, Rule, Stack, presets};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -60,6 +60,56 @@ fn every_step_of_the_model_has_a_cuda_variant_that_compiles() {
             }
             assert!(wanted(&plan).iter().any(|(id, _)| model.weight(*id).unwrap().name() == "output.weight"));
         }
+    }
+}
+
+/// The profiles that open the blocks up as they once were.
+fn history() -> impl Iterator<Item = (&'static Preset, Stack)> {
+    presets().iter().filter(|p| p.name.starts_with("cuda-history/")).map(|p| {
+        let mut stack = Stack::new();
+        stack.push(Origin::Preset(p.name.to_owned()), p.profile().unwrap());
+        (p, stack)
+    })
+}
+
+#[test]
+fn every_choice_of_the_history_is_taken_on_cuda() {
+    let model = demo();
+    for (preset, stack) in history() {
+        let mut taken = HashSet::new();
+        for n_tokens in [1, 70] {
+            let state = StateShape { n_slots: 1, n_ctx: 512, kv_type: DType::F16 };
+            let shape = BatchShape { n_tokens, n_seqs: 1, n_kv: 256, logits: Logits::Last };
+            let graph = build(&model.config, &model.weights, &model.weight_ids, state, shape);
+            let phase = if n_tokens == 1 { Phase::Decode } else { Phase::Prefill };
+            let chooser = ProfileChooser { stack: &stack, phase, tokens: n_tokens, backend: Backend::Cuda, gpu: true };
+            let plan = Plan::build(graph, &chooser, 1).unwrap();
+            assert!(plan.steps.iter().all(|s| matches!(s.kernel, StepKernel::Cuda(_))), "{}", preset.name);
+            taken.extend(plan.nodes.iter().map(|n| (n.op().name().to_owned(), n.variant.spec().name.to_owned())));
+        }
+        for choice in preset.profile().unwrap().choices {
+            let wanted = (choice.rule.op, choice.variant);
+            assert!(taken.contains(&wanted), "{}: {wanted:?} is nowhere", preset.name);
+        }
+    }
+}
+
+#[test]
+fn the_history_says_the_same_on_cuda() {
+    if no_gpu() {
+        return;
+    }
+    let model = oracle(ORACLES[0]);
+    let want = logits(&mut engine(&model, Stack::new(), Place::Cpu, true), PROMPT, PROMPT);
+    for (preset, stack) in history() {
+        let graphs = preset.profile().unwrap().engine.graphs;
+        let mut e = engine(&model, stack, Place::Cuda, true);
+        assert_eq!(e.options().graphs, graphs.unwrap_or(true), "{}", preset.name);
+        let got = logits(&mut e, PROMPT, PROMPT);
+        let error = relative(&got, &want);
+        println!("{}: relative error {error:e}", preset.name);
+        assert!(error <= TOLERANCE, "{}: relative error {error:e}", preset.name);
+        assert_eq!(logits(&mut e, PROMPT, PROMPT), got, "{}: another run", preset.name);
     }
 }
 

@@ -89,6 +89,7 @@ fn engine(engine: &Engine) -> Table {
     let threads: InlineTable = threads.into_iter().filter_map(|(key, count)| Some((key, int(count?)))).collect();
     table.put("threads", (!threads.is_empty()).then_some(threads));
     table.put("ubatch", engine.ubatch.map(int));
+    table.put("graphs", engine.graphs);
     table
 }
 

@@ -22,7 +22,7 @@ const DOCUMENT: &[&str] = &["schema", "name", "machine", "model", "engine", "pla
 const MACHINE: &[&str] = &["cpu", "isa", "cores", "memory_gib", "gpus"];
 const GPU: &[&str] = &["name", "compute_capability", "memory_gib", "driver"];
 const MODEL: &[&str] = &["arch", "geometry", "types", "fingerprint"];
-const ENGINE: &[&str] = &["deltascope", "threads", "ubatch"];
+const ENGINE: &[&str] = &["deltascope", "threads", "ubatch", "graphs"];
 const THREADS: &[&str] = &["decode", "prefill"];
 const PLACE: &[&str] = &["node", "backend"];
 const CHOICE: &[&str] = &[
@@ -160,6 +160,7 @@ fn engine(field: Field<'_>) -> Result<Engine, Box<Invalid>> {
         deltascope: unless_any(section.read("deltascope", Field::text)?),
         threads: threads.unwrap_or_default(),
         ubatch: section.read("ubatch", |field| field.count(1, MAX_UBATCH))?,
+        graphs: section.read("graphs", Field::boolean)?,
     })
 }
 

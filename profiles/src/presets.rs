@@ -21,6 +21,10 @@ macro_rules! presets {
 }
 
 static PRESETS: &[Preset] = presets![
+    "cuda-history/0-first_port",
+    "cuda-history/1-strided_sum_rows",
+    "cuda-history/2-graphs",
+    "cuda-history/3-gated_delta_net",
     "history/0-start",
     "history/1-concat",
     "history/2-sum_rows",
@@ -31,7 +35,7 @@ static PRESETS: &[Preset] = presets![
     "history/7-fused_delta_net",
 ];
 
-/// All presets. Those of `history/` are in the order of history: each is the one before it with one more step.
+/// All presets. Those of `history/`, on the CPU, and of `cuda-history/` are in the order of history: each is the one before it with one more step.
 pub fn presets() -> &'static [Preset] {
     PRESETS
 }

@@ -53,6 +53,9 @@ pub struct Engine {
     /// Prompt tokens that are computed at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ubatch: Option<u32>,
+    /// On a GPU: whether a run that comes again is launched as one CUDA graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphs: Option<bool>,
 }
 
 impl Engine {
@@ -70,6 +73,7 @@ impl Engine {
                 prefill: self.threads.prefill.or(lower.threads.prefill),
             },
             ubatch: self.ubatch.or(lower.ubatch),
+            graphs: self.graphs.or(lower.graphs),
         }
     }
 }

@@ -215,6 +215,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub(crate) fn boolean(self) -> Result<bool, Box<Invalid>> {
+        self.value.get_ref().as_bool().ok_or_else(|| self.wrong_type("true or false"))
+    }
+
     /// A whole number within `low..=high`.
     pub(crate) fn count(self, low: u32, high: u32) -> Result<u32, Box<Invalid>> {
         let value = self.int(i64::from(low)..=i64::from(high))?;

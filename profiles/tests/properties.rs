@@ -96,9 +96,11 @@ fn profile() -> impl Strategy<Value = Profile> {
     let model = (option::of(text()), option::of(text()), collection::vec(text(), 0..3), option::of(text()))
         .prop_map(|(arch, geometry, types, fingerprint)| ModelId { arch, geometry, types, fingerprint });
     let threads = (option::of(1..=4096u32), option::of(1..=4096u32));
-    let engine = (option::of(text()), threads, option::of(1..=1_048_576u32)).prop_map(
-        |(deltascope, (decode, prefill), ubatch)| Engine { deltascope, threads: Threads { decode, prefill }, ubatch },
-    );
+    let engine = (option::of(text()), threads, option::of(1..=1_048_576u32), option::of(any::<bool>()));
+    let engine = engine.prop_map(|(deltascope, (decode, prefill), ubatch, graphs)| {
+        let threads = Threads { decode, prefill };
+        Engine { deltascope, threads, ubatch, graphs }
+    });
     let parts = (option::of(text()), option::of(machine()), option::of(model), engine);
     (parts, places(), collection::vec(choice(), 0..5)).prop_map(|((name, machine, model, engine), places, choices)| {
         let unique: BTreeMap<String, Choice> =

@@ -221,6 +221,10 @@ fn check_holds_variants_against_the_reference() {
     }
     assert!(text.contains("4 variants, 0 failed"), "{text}");
     assert!(fails(&["check", "--op", "skale"]).contains("no op `skale`"));
+    let list = ok(&["check", "--op", "gated_delta_net", "--backend", "cuda", "--list", "-o", "csv"]);
+    let names: Vec<&str> = list.lines().skip(1).filter_map(|row| row.split(',').nth(1)).collect();
+    assert!(names.contains(&"registers") && names.contains(&"lowered_recurrent"), "{list}");
+    assert!(!names.contains(&"reference"), "{list}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 //! passes its op's suite there.
 
 use super::*;
+use crate::Layout;
 use crate::check::suite_on;
 use crate::ops;
 use crate::variant::{Backend, Body, Form, Instance, Tunables, Variant};
-use crate::{Layout, Op};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -167,20 +167,23 @@ fn every_cuda_variant_passes_its_ops_suite() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The model's blocks, whose lowerings are the CPU's.
+/// Lowerings serve every backend: their parts need kernels here too, so that the history can be chosen.
 #[test]
 fn lowerings_pass_their_suites_on_cuda() {
     if device().is_none() {
         return;
     }
     let mut failures = Vec::new();
-    for (op, name) in
-        [(Op::AttentionBlock, "separate"), (Op::DeltaNet, "lowered"), (Op::MoeFfn, "fused"), (Op::RmsNorm, "separate")]
-    {
-        let v = ops::variant(op, Backend::Cuda, name).unwrap();
-        let report = suite_on(Backend::Cuda, v, &[1, 1], 7);
-        println!("{op} {name}: {} runs, worst {:e}", report.runs, report.worst.relative);
-        failures.extend(report.failures.iter().take(3).map(|f| format!("{op} {name}: {f:?}")));
+    for op in ops::all() {
+        let lowerings = ops::variants(op).iter().filter(|v| matches!(v.body(), Body::Lowering(_)));
+        for v in lowerings.filter(|v| v.serves(Backend::Cuda) && wanted(**v)) {
+            let report = suite_on(Backend::Cuda, *v, &[1, 1], 7);
+            println!("{op} {}: {} runs, worst {:e}", v.spec().name, report.runs, report.worst.relative);
+            if report.runs == 0 {
+                failures.push(format!("{op}: nothing ran: {:?}", report.declined));
+            }
+            failures.extend(report.failures.iter().take(3).map(|f| format!("{op} {}: {f:?}", v.spec().name)));
+        }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -9,6 +9,7 @@ mod copy;
 mod def;
 mod multiply;
 mod reference;
+mod row_warps;
 mod runs;
 
 pub use def::{Case, Fill, Input, OpDef, ShapeError};

@@ -23,7 +23,7 @@ pub enum Place {
 pub struct Options {
     /// Where it runs.
     pub place: Place,
-    /// On a GPU: a run that comes again is launched as one CUDA graph.
+    /// On a GPU: a run that comes again is launched as one CUDA graph, unless the profile says no.
     pub graphs: bool,
     /// On a GPU: recorded runs are as others, and CUPTI says what each kernel took, where it serves; else events around
     /// each step do.
@@ -75,6 +75,7 @@ impl Options {
         if self.ubatch == 0 {
             self.ubatch = settings.ubatch.map_or(512, |n| n as usize);
         }
+        self.graphs &= settings.graphs.unwrap_or(true);
         let limit = model.config.context_length;
         if self.n_ctx == 0 {
             self.n_ctx = limit.min(4096);

@@ -91,7 +91,8 @@ pub struct EngineArgs {
     /// weights in the file. May be given again; the first that fits holds.
     #[arg(long = "place", value_name = "PATTERN=cpu|cuda", value_parser = placement)]
     pub places: Vec<Placement>,
-    /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph.
+    /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph; a profile's `graphs = false` does
+    /// the same.
     #[arg(long)]
     pub no_graphs: bool,
 }

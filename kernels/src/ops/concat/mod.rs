@@ -2,6 +2,7 @@
 //! through it element by element (ik_llama.cpp#1266: 7.25 → 10.5 t/s with rows).
 
 mod by_rows;
+mod cuda;
 
 use super::by_rows::ByRows;
 use super::{Case, Input, OpDef, Reference, ShapeError};
@@ -15,7 +16,7 @@ static BY_ROWS: ByRows<by_rows::Rows> =
 static PER_ELEMENT: Reference =
     Reference::named(Op::Concat, "per_element", "one thread finds each element's source anew", &Concat);
 static REFERENCE: Reference = Reference::new(Op::Concat, &Concat);
-static VARIANTS: &[&dyn Variant] = &[&BY_ROWS, &PER_ELEMENT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &BY_ROWS, &PER_ELEMENT, &REFERENCE];
 
 impl OpDef for Concat {
     fn op(&self) -> Op {

@@ -2,6 +2,7 @@
 //!
 //! `xs [T+K-1, C, S]`, time fastest, `w [K, C]` → `y [C, T, S]`: `y[c, t] = Σ_k w[k, c] · xs[t + k, c]`.
 
+mod cuda;
 mod reference;
 mod serial;
 mod threaded;
@@ -14,7 +15,7 @@ use crate::{Call, Cost, DType, Layout, Op, Params, Variant};
 pub struct ConvTaps;
 
 static REFERENCE: Reference = Reference::new(Op::ConvTaps, &ConvTaps);
-static VARIANTS: &[&dyn Variant] = &[&threaded::THREADED, &serial::SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &threaded::THREADED, &serial::SERIAL, &REFERENCE];
 
 impl OpDef for ConvTaps {
     fn op(&self) -> Op {

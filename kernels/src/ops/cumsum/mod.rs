@@ -1,5 +1,7 @@
 //! `cumsum`: running sum along dimension 0, of the log decays within a chunk.
 
+mod cuda;
+
 use super::by_rows::{ByRows, RowOp};
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::math::Level;
@@ -12,7 +14,7 @@ pub struct Cumsum;
 static THREADED: ByRows<Cumsum> = ByRows::threaded("threaded", "rows split over the threads");
 static SERIAL: ByRows<Cumsum> = ByRows::serial();
 static REFERENCE: Reference = Reference::new(Op::Cumsum, &Cumsum);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::WARP_ROW, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for Cumsum {
     fn op(&self) -> Op {

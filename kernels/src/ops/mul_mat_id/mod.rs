@@ -2,6 +2,7 @@
 //! `[K, n_used or 1, T]`, ids `[n_used, T]`; the result is `[N, n_used, T]`.
 
 mod by_expert;
+mod cuda;
 
 use super::moe::{expert_bytes, id_of};
 use super::mul_mat::{check_weight, dot, weight_row};
@@ -20,7 +21,7 @@ static GEMM_ROWS8: ByExpert<GemmRows8> = ByExpert::new();
 static GEMM: ByExpert<Gemm> = ByExpert::new();
 static DOT: ByExpert<Dot> = ByExpert::new();
 static DEQUANT: ByExpert<Dequant> = ByExpert::new();
-static VARIANTS: &[&dyn Variant] = &[&GEMM_AMX, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::DP4A, &GEMM_AMX, &ROWS8, &GEMM_ROWS8, &GEMM, &DOT, &DEQUANT, &REFERENCE];
 
 impl OpDef for MulMatId {
     fn op(&self) -> Op {

@@ -1,6 +1,6 @@
 //! `argsort`: the indices of a row's elements, the largest first.
 
-use super::{index, key, keys, rank_rows};
+use super::{cuda, index, key, keys, rank_rows};
 use crate::math::Level;
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +13,7 @@ pub struct Argsort;
 static THREADED: ByRows<Argsort> = ByRows::threaded("threaded", "rows split over the threads");
 static SERIAL: ByRows<Argsort> = ByRows::serial();
 static REFERENCE: Reference = Reference::new(Op::Argsort, &Argsort);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::BITONIC, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for Argsort {
     fn op(&self) -> Op {

@@ -2,6 +2,7 @@
 //! lower index; NaN comes last.
 
 mod argsort;
+pub(super) mod cuda;
 mod lowered;
 mod top_k;
 

@@ -1,6 +1,6 @@
 //! `top_k`: the indices of a row's k largest elements, the largest first.
 
-use super::{index, key, keys, lowered, rank_rows};
+use super::{cuda, index, key, keys, lowered, rank_rows};
 use crate::math::Level;
 use crate::ops::by_rows::{ByRows, RowOp};
 use crate::ops::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +13,7 @@ pub struct TopK;
 static PARTIAL: ByRows<TopK> =
     ByRows::threaded("partial", "keeps the k largest so far in order, rows split over the threads");
 static REFERENCE: Reference = Reference::new(Op::TopK, &TopK);
-static VARIANTS: &[&dyn Variant] = &[&PARTIAL, &lowered::ARGSORT, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ROUNDS, &PARTIAL, &lowered::ARGSORT, &REFERENCE];
 
 impl OpDef for TopK {
     fn op(&self) -> Op {

@@ -1,6 +1,7 @@
 //! `repeat`: x tiled to a larger shape, or with `interleave` each index of dimension 1 repeated in place (0 0 1 1), as key
 //! heads are for the value heads that share them.
 
+mod cuda;
 mod rows;
 
 use super::by_rows::ByRows;
@@ -14,7 +15,7 @@ static ROWS: ByRows<rows::Rows> = ByRows::threaded("rows", "rows copied whole, s
 static GENERIC: Reference =
     Reference::named(Op::Repeat, "generic", "one thread finds each element's source anew", &Repeat);
 static REFERENCE: Reference = Reference::new(Op::Repeat, &Repeat);
-static VARIANTS: &[&dyn Variant] = &[&ROWS, &GENERIC, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &ROWS, &GENERIC, &REFERENCE];
 
 impl OpDef for Repeat {
     fn op(&self) -> Op {

@@ -1,6 +1,7 @@
 //! `softmax` of `scale * x` along dimension 0. Causal: x is `[n_kv, T, H, S]`, `pos` `[T, S]`, and cells beyond a token's
 //! position have weight 0. A row that sees no cell is all zeros.
 
+mod cuda;
 mod rows;
 
 use super::by_rows::ByRows;
@@ -13,7 +14,7 @@ pub struct Softmax;
 static THREADED: ByRows<rows::Rows> = ByRows::threaded("threaded", "rows split over the threads, in vectors");
 static SERIAL: ByRows<rows::Rows> = ByRows::serial();
 static REFERENCE: Reference = Reference::new(Op::Softmax, &Softmax);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::BLOCK_ROW, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for Softmax {
     fn op(&self) -> Op {

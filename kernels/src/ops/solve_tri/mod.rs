@@ -4,6 +4,7 @@
 //! `[m, n, b, c]`: row `i1` of B is the right side of equation `i1`, for m systems at once.
 
 mod by_columns;
+mod cuda;
 
 use super::{Case, Input, OpDef, Reference, ShapeError};
 use crate::ops::Fill;
@@ -16,7 +17,7 @@ pub struct SolveTri;
 static THREADED: ByColumns = ByColumns::threaded();
 static SERIAL: ByColumns = ByColumns::serial();
 static REFERENCE: Reference = Reference::new(Op::SolveTri, &SolveTri);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::THREAD_COLUMN, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for SolveTri {
     fn op(&self) -> Op {

@@ -1,5 +1,7 @@
 //! `tri`: a square matrix with zeros above the diagonal, or on it too. Rows are dimension 1, columns dimension 0.
 
+mod cuda;
+
 use super::by_rows::{ByRows, RowOp};
 use super::copy::copy_elements;
 use super::{Case, Input, OpDef, Reference, ShapeError};
@@ -13,7 +15,7 @@ pub struct Tri;
 static THREADED: ByRows<Tri> = ByRows::threaded("threaded", "rows split over the threads");
 static SERIAL: ByRows<Tri> = ByRows::serial();
 static REFERENCE: Reference = Reference::new(Op::Tri, &Tri);
-static VARIANTS: &[&dyn Variant] = &[&THREADED, &SERIAL, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&cuda::ELEMENTS, &THREADED, &SERIAL, &REFERENCE];
 
 impl OpDef for Tri {
     fn op(&self) -> Op {

@@ -1,0 +1,28 @@
+//! A thread an element, on a GPU.
+
+use crate::cuda::{Arg, CudaVariant, as_is, no_macros, no_scratch};
+use crate::ops::unary::cuda::{TUNABLES, any, launches};
+use crate::variant::{Backend, Spec};
+use crate::{Op, Params, Triangle};
+
+/// `elements`.
+pub(super) static ELEMENTS: CudaVariant = CudaVariant {
+    spec: Spec {
+        op: Op::Tri,
+        name: "elements",
+        revision: 1,
+        backend: Backend::Cuda,
+        summary: "a thread an element",
+        tunables: TUNABLES,
+        tolerance: 0.0,
+    },
+    sources: &[include_str!("cuda.cu")],
+    supports: any,
+    form: as_is,
+    macros: no_macros,
+    scratch: no_scratch,
+    launches: |inst, tunables| {
+        let diagonal = inst.params == Params::Tri { keep: Triangle::Lower };
+        launches("tri", inst, tunables, vec![Arg::I32(i32::from(diagonal))])
+    },
+};
