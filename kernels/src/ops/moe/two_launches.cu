@@ -165,13 +165,14 @@ KERNEL __launch_bounds__(512 / PAIRS) moe_first(Tensor x, Tensor ids, Tensor gat
     for (int d = 8; d > 0; d /= 2) largest = larger(largest, __shfl_xor_sync(FULL, largest, d));
     float d, inv;
     half_scale(largest, d, inv);
-    int q = (i8)half_code(h, inv), sum = q;
-#pragma unroll
-    for (int k = 8; k > 0; k /= 2) sum += __shfl_xor_sync(FULL, sum, k);
+    int q = (i8)half_code(h, inv);
     if (threadIdx.x < 16) ((i8*)(to.q + half))[lane] = (i8)q;
-    if (threadIdx.x == 0) {
-        to.d[half] = d;
-        to.sum[half] = d * (float)sum;
+    if (threadIdx.x == 0) to.d[half] = d;
+    if constexpr (MINS_SECOND) {
+        int sum = q;
+#pragma unroll
+        for (int k = 8; k > 0; k /= 2) sum += __shfl_xor_sync(FULL, sum, k);
+        if (threadIdx.x == 0) to.sum[half] = d * (float)sum;
     }
 }
 
