@@ -70,10 +70,12 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
         int first = member % SLICES * WIDTH;
         // States and weights are not written by the kernel before: they are fetched while it still runs.
         float S[KEYS], past[TURNS][TAPS - 1], tap[TURNS][TAPS];
+        // Addresses of neighbours are one step apart: to multiply for each takes longer than the sums.
+        u8* const states = row_at(state, part * KEYS, h, s) + (first + column) * state.nb[0];
+        const u8* from = states;
 #pragma unroll
-        for (int i = 0; i < KEYS; ++i) {
-            int key = part * KEYS + i;
-            S[i] = mine && key < D ? f32_at(row_at(state, key, h, s), state, first + column) : 0.0f;
+        for (int i = 0; i < KEYS; ++i, from += state.nb[1]) {
+            S[i] = mine && part * KEYS + i < D ? *(const float*)from : 0.0f;
         }
         int channel[TURNS];
 #pragma unroll
@@ -86,10 +88,12 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
             // q and k serve all members.
             if (m > 0 && i < 2 * D) channel[n] = -1;
             if (channel[n] < 0) continue;
+            const u8* at = row_at(conv_state, 0, s, 0) + channel[n] * conv_state.nb[0];
 #pragma unroll
-            for (int k = 0; k + 1 < TAPS; ++k) past[n][k] = f32_at(row_at(conv_state, k, s, 0), conv_state, channel[n]);
+            for (int k = 0; k + 1 < TAPS; ++k, at += conv_state.nb[1]) past[n][k] = *(const float*)at;
+            at = row_at(w_conv, channel[n], 0, 0);
 #pragma unroll
-            for (int k = 0; k < TAPS; ++k) tap[n][k] = f32_at(row_at(w_conv, channel[n], 0, 0), w_conv, k);
+            for (int k = 0; k < TAPS; ++k, at += w_conv.nb[0]) tap[n][k] = *(const float*)at;
         }
         float norm = mine ? f32_at(w_norm.p, w_norm, first + column) : 0.0f;
         float bias = f32_at(dt.p, dt, h), rate = f32_at(a.p, a, h);
@@ -114,9 +118,10 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
             (i < D ? qs[i] : i < 2 * D ? ks[i - D] : vs[i - 2 * D]) = u;
             // Each has its own columns of v; what is common moves on in the first block.
             if (i < 2 * D && blockIdx.x > 0) continue;
+            u8* at = row_at(conv_state, 0, s, 0) + channel[n] * conv_state.nb[0];
 #pragma unroll
-            for (int k = 0; k + 1 < TAPS; ++k) {
-                f32_at(row_at(conv_state, k, s, 0), conv_state, channel[n]) = k + 2 < TAPS ? past[n][k + 1] : now[n];
+            for (int k = 0; k + 1 < TAPS; ++k, at += conv_state.nb[1]) {
+                *(float*)at = k + 2 < TAPS ? past[n][k + 1] : now[n];
             }
         }
         float decay = expf(rate * (x > 20.0f ? x : log1pf(expf(x)))), strength = 1.0f / (1.0f + expf(-b));
@@ -164,12 +169,11 @@ KERNEL TOGETHER __launch_bounds__(THREADS)
             gates[m][column] = norm * silu(gate);
         }
         delta *= unit_k;
+        u8* to = states;
 #pragma unroll
-        for (int i = 0; i < KEYS; ++i) {
+        for (int i = 0; i < KEYS; ++i, to += state.nb[1]) {
             int key = part * KEYS + i;
-            if (mine && key < D) {
-                f32_at(row_at(state, key, h, s), state, first + column) = fmaf(ks[key], delta, S[i] * decay);
-            }
+            if (mine && key < D) *(float*)to = fmaf(ks[key], delta, S[i] * decay);
         }
         if (m + 1 < MEMBERS) __syncthreads();
     }
