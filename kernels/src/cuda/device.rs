@@ -15,6 +15,8 @@ pub struct DeviceInfo {
     pub ordinal: usize,
     /// As the driver writes it.
     pub name: String,
+    /// What tells it from all others, as `1b7e…-…`; the same for other tools.
+    pub uuid: String,
     /// Major and minor.
     pub compute_capability: (i32, i32),
     /// Bytes of its memory.
@@ -77,13 +79,16 @@ impl DeviceInfo {
         let device = result::device::get(ordinal).attempt("finding a device")?;
         let name = result::device::get_name(device).attempt("reading a device's name")?;
         let mut driver = 0;
-        // SAFETY: `device` comes from the driver; the version goes to an int.
+        let mut id = sys::CUuuid { bytes: [0; 16] };
+        // SAFETY: `device` comes from the driver; version and id have their places.
         unsafe {
             let attribute = |a| result::device::get_attribute(device, a).attempt("reading a device's attribute");
             sys::cuDriverGetVersion(&mut driver).result().attempt("reading the driver's version")?;
+            sys::cuDeviceGetUuid_v2(&mut id, device).result().attempt("reading a device's id")?;
             let info = DeviceInfo {
                 ordinal: ordinal as usize,
                 name,
+                uuid: uuid(&id.bytes.map(|b| b as u8)),
                 compute_capability: (attribute(MAJOR)?, attribute(MINOR)?),
                 memory: result::device::total_mem(device).attempt("reading a device's memory")?,
                 multiprocessors: attribute(COUNT)? as usize,
@@ -96,6 +101,12 @@ impl DeviceInfo {
             Ok((info, device))
         }
     }
+}
+
+/// Sixteen bytes as tools write them.
+fn uuid(bytes: &[u8; 16]) -> String {
+    let hex = |part: &[u8]| part.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]].map(hex).join("-")
 }
 
 /// An open device. Clones share it.
@@ -244,5 +255,14 @@ impl Drop for Inner {
             let _ = result::stream::destroy(self.stream);
             let _ = result::primary_ctx::release(self.device);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ids_are_written_as_other_tools_write_them() {
+        let bytes = std::array::from_fn(|i| 0x10 * i as u8 + 1);
+        assert_eq!(super::uuid(&bytes), "01112131-4151-6171-8191-a1b1c1d1e1f1");
     }
 }

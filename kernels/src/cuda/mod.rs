@@ -13,10 +13,13 @@ mod cupti;
 mod device;
 mod error;
 mod exec;
+mod gauge;
 mod graph;
 mod kernel;
 mod memory;
+mod nvml;
 mod nvrtc;
+mod readings;
 mod transfer;
 
 pub use cache::Cache;
@@ -25,10 +28,13 @@ pub use cupti::{Cupti, CuptiError, KernelRecord, KernelSpan, attribute};
 pub use device::{Device, DeviceInfo};
 pub use error::CudaError;
 pub use exec::{Bound, Places, StepTimes, run};
+pub use gauge::Gauge;
 pub use graph::Replay;
 pub use kernel::{Arg, CudaKernel, CudaVariant, Launch, Macro, Preferred, Unit, as_is, no_macros, no_scratch, rows_of};
 pub use memory::{DeviceBuffer, DeviceSlice, Staging};
+pub use nvml::{Nvml, NvmlDevice, NvmlError};
 pub use nvrtc::Nvrtc;
+pub use readings::{Readings, Summary, Throttle};
 pub use transfer::Locked;
 
 /// Source: tensor cores, and copies that do not wait.

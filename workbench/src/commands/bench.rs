@@ -6,6 +6,7 @@ use crate::cli::{EngineArgs, ModelArgs, TableFormat};
 use crate::report::{Cell, Table, print};
 use anyhow::{Context, bail};
 use clap::Args;
+use deltascope_kernels::cuda::Gauge;
 use deltascope_model::{Engine, Model};
 use deltascope_profiles::Placement;
 use serde_json::json;
@@ -103,9 +104,14 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 no_graphs: args.no_graphs,
             });
             let mut engine = start(Arc::clone(&model), stack.clone(), options)?;
+            let gauge = engine.device().map(Gauge::start);
             for test in &tests {
                 let samples = measure(&mut engine, test, args.repetitions).with_context(|| test.name())?;
-                table.rows.push(row(&model, &label, &args.model.profiles, &engine, test, &samples));
+                let clocks = gauge.as_ref().and_then(Gauge::take_summary);
+                table.notes.extend(clocks.map(|s| format!("{}: GPU {s} ({} readings)", test.name(), s.readings)));
+                let mut cells = row(&model, &label, &args.model.profiles, &engine, test, &samples);
+                cells.push(Cell::shown("", clocks.map_or_else(String::new, |s| s.to_string())));
+                table.rows.push(cells);
             }
         }
     }
@@ -184,6 +190,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("cpu_info", ""),
     ("gpu_info", ""),
     ("build", ""),
+    ("gpu_clocks", ""),
 ];
 
 fn row(model: &Model, label: &str, profiles: &[String], engine: &Engine, test: &Test, samples: &[f64]) -> Vec<Cell> {

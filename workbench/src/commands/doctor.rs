@@ -4,7 +4,7 @@ use super::{open_model, stack};
 use crate::cli::ModelArgs;
 use clap::Args;
 use deltascope_kernels::cpu::{Isa, Topology, bandwidth};
-use deltascope_kernels::cuda::{Cache, Device, DeviceInfo, Nvrtc};
+use deltascope_kernels::cuda::{Cache, Cupti, Device, DeviceInfo, Nvrtc};
 use deltascope_kernels::pool::Pool;
 use deltascope_profiles::user_profile_path;
 use std::time::Instant;
@@ -84,7 +84,17 @@ fn gpus() -> Vec<String> {
         };
         format!("{}: {d}; {free}{compiler}", d.ordinal)
     };
-    devices.iter().map(describe).collect()
+    // What they say of their clocks, below them.
+    let now = |d: &DeviceInfo| d.readings().map_or_else(|e| format!("   {e}"), |r| format!("   now {r}"));
+    devices.iter().flat_map(|d| [describe(d), now(d)]).chain([cupti(&devices)]).collect()
+}
+
+/// Whether kernels can be timed whole.
+fn cupti(devices: &[DeviceInfo]) -> String {
+    match Cupti::load(devices.iter().map(|d| d.driver).max().unwrap_or(0)) {
+        Ok(cupti) => format!("CUPTI {} times kernels of whole runs", cupti.version),
+        Err(e) => format!("kernels are timed by events: {e}"),
+    }
 }
 
 /// Time to enter the pool and leave it again, microseconds: the median of many.

@@ -7,8 +7,9 @@ use crate::report::{op_table, print, render, timeline_table};
 use anyhow::{Context, bail};
 use clap::Args;
 use deltascope_kernels::Backend;
+use deltascope_kernels::cuda::Gauge;
 use deltascope_kernels::exec::Clock;
-use deltascope_model::profiling::{Group, RunRecord, Stats, Timeline, Timing};
+use deltascope_model::profiling::{Group, RunRecord, Stats, Table, Timeline, Timing};
 use deltascope_model::{Engine, Options};
 use deltascope_tuning::stats::{median, paired_ratio};
 use serde_json::json;
@@ -71,6 +72,7 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
         engine.prompt(0, &ids[..args.depth])?;
     }
     let start = engine.checkpoint(0)?;
+    let gauge = engine.device().map(Gauge::start);
     let mut stats = Stats::new(args.runs);
     let mut timeline = Timeline::default();
     let mut last = None;
@@ -114,6 +116,8 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     let mut table = op_table(&times);
     table.notes.extend(engine.timing_note().map(|why| format!("note: {why}")));
     table.notes.push(speed_note(&engine, args.phase, per_run, &off));
+    table.notes.extend(outside_note(&times, &off));
+    table.notes.extend(gauge.and_then(|g| g.take_summary()).map(|s| format!("GPU {s} ({} readings)", s.readings)));
     table.notes.push(recording_note(&on, &off));
     print(&table, args.output)?;
     if !matches!(args.output, TableFormat::Text | TableFormat::Md) {
@@ -140,6 +144,14 @@ fn speed_note(engine: &Engine, phase: PhaseArg, per_run: usize, off: &[f64]) -> 
         Backend::Cuda => "whole (single launches, no events)",
     };
     format!("{:.1} t/s, {:.1} µs a run {mode}, {}", per_run as f64 / median, median * 1e6, place(engine, phase))
+}
+
+/// What an unrecorded run has beside the kernels that CUPTI saw in recorded ones, which it makes wait for their launch.
+fn outside_note(times: &Table, off: &[f64]) -> Option<String> {
+    let idle = times.idle?;
+    let kernels: f64 = times.rows.iter().map(|r| r.own_us).sum::<f64>() + idle.gap_us;
+    let outside = median(off)? * 1e6 - kernels;
+    Some(format!("of an unrecorded run {outside:.1} µs are outside of its kernels and the gaps between them"))
 }
 
 /// What recording costs: the median over the pairs of their ratio, less one.

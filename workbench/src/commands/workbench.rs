@@ -2,10 +2,11 @@
 
 use super::loading::{place, placed, start};
 use super::{engine_options, open_model, stack};
-use crate::cli::{EngineArgs, ModelArgs, PhaseArg, SamplingArgs, TableFormat};
+use crate::cli::{EngineArgs, ModelArgs, PhaseArg, SamplingArgs, TableFormat, TimingArg};
 use crate::report;
 use crate::session::SessionOptions;
 use clap::Args;
+use deltascope_model::Options;
 use deltascope_model::profiling::{Group, Stats};
 use deltascope_model::sampling::Sampler;
 use std::path::PathBuf;
@@ -26,6 +27,15 @@ pub struct WorkbenchArgs {
     /// Where `w` saves the profile.
     #[arg(long, value_name = "FILE", default_value = "deltascope.toml")]
     save: PathBuf,
+    /// How a GPU's steps are timed.
+    #[arg(long, value_enum, default_value_t)]
+    timing: TimingArg,
+}
+
+impl WorkbenchArgs {
+    fn options(&self) -> Options {
+        Options { cupti: self.timing != TimingArg::Events, ..engine_options(&self.engine) }
+    }
 }
 
 /// Opens the workbench.
@@ -39,7 +49,7 @@ pub fn run(args: &WorkbenchArgs) -> anyhow::Result<()> {
         model,
         model_path_label: label,
         stack,
-        engine: engine_options(&args.engine),
+        engine: args.options(),
         sampling: args.sampling.params(),
         prompt: args.prompt.clone(),
         save_path: args.save.clone(),
@@ -56,7 +66,7 @@ const REPORT_TOKENS: usize = 64;
 pub fn report(args: &WorkbenchArgs) -> anyhow::Result<()> {
     let (model, label) = open_model(&args.model)?;
     let stack = placed(stack(&args.model, &model)?, &args.engine.places);
-    let mut engine = start(model.clone(), stack, engine_options(&args.engine))?;
+    let mut engine = start(model.clone(), stack, args.options())?;
     let prompt = args.prompt.clone().unwrap_or_else(|| "The borrow checker ensures that".to_owned());
     let mut sampler = Sampler::new(args.sampling.params())?;
     let mut logits = engine.prompt(0, &model.tokenizer.encode(&prompt, false)?)?;
@@ -75,5 +85,7 @@ pub fn report(args: &WorkbenchArgs) -> anyhow::Result<()> {
     let speed = ids.len() as f64 / start.elapsed().as_secs_f64();
     println!("{} ({label}), {}, decode {speed:.1} t/s", model.name, place(&engine, PhaseArg::Decode));
     println!("{prompt}{}\n", model.tokenizer.decode(&ids)?);
-    report::print(&report::op_table(&stats.table(Group::Op)), TableFormat::Text)
+    let mut table = report::op_table(&stats.table(Group::Op));
+    table.notes.extend(engine.timing_note().map(|why| format!("note: {why}")));
+    report::print(&table, TableFormat::Text)
 }

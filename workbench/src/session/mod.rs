@@ -12,6 +12,7 @@ mod lane;
 pub mod saving;
 pub mod snapshot;
 pub mod speed;
+mod subject;
 mod worker;
 
 pub use command::{Candidate, Command, Scope};

@@ -3,6 +3,7 @@
 use super::catalogue::Catalogue;
 use super::command::Scope;
 use super::interval::Interval;
+use deltascope_kernels::cuda::Readings;
 use deltascope_model::profiling::{Group, Table};
 use deltascope_profiles::{Phase, Profile};
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub threads: usize,
     /// How fast.
     pub speed: Speed,
+    /// The GPU's clocks, power and temperature; none without NVML.
+    pub gpu_now: Option<Readings>,
     /// How the table is grouped.
     pub group: Group,
     /// Times of the last runs.
@@ -249,6 +252,7 @@ impl Snapshot {
             phase,
             threads,
             speed: Speed::default(),
+            gpu_now: None,
             group: Group::Op,
             table: Arc::default(),
             tokens_per_run: 1,

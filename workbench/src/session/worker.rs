@@ -8,9 +8,9 @@ use super::generator::{GenerateError, Generator};
 use super::interval::notch;
 use super::lane::Lane;
 use super::snapshot::{Activity, Baseline, Job, Known, Message, Snapshot, Subject};
-use super::{SessionError, SessionOptions, Shared, saving};
+use super::{SessionError, SessionOptions, Shared, saving, subject};
 use crate::sample;
-use deltascope_kernels::cpu::{self, Isa, Topology};
+use deltascope_kernels::cuda::Gauge;
 use deltascope_model::profiling::{Group, PlanInfo};
 use deltascope_model::qwen3next::Logits;
 use deltascope_model::{Batch, Engine, EngineError, Model};
@@ -50,6 +50,10 @@ pub(super) struct Worker {
     pub untried: bool,
     pub measured: Vec<(Rule, Measured)>,
     machine: Machine,
+    /// Reads the GPU's clocks, where there is one.
+    gauge: Option<Gauge>,
+    /// Why a GPU's steps are timed by events was said.
+    timing_told: bool,
     /// What packing says while the engine is busy with it.
     packing: Arc<Mutex<Option<Job>>>,
 }
@@ -62,19 +66,7 @@ impl Worker {
         let mut engine = Engine::new(Arc::clone(&model), stack, engine_options)?;
         let generator = Generator::new(Arc::clone(&model), sampling)?;
         let machine = deltascope_tuning::machine::of_engine(&engine);
-        let subject = Subject {
-            model: model.name.clone(),
-            weights: weights_line(&model),
-            geometry: model.weights.geometry().to_owned(),
-            path: model_path_label,
-            cpu: machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned()),
-            isa: Isa::detect().name(),
-            cores: machine.cores.map_or(1, |n| n as usize),
-            gpu: engine.device().map(|d| d.name.clone()),
-            bandwidth: None,
-            bytes_per_token: model.bytes_per_token(),
-            save_path,
-        };
+        let subject = subject::of(&engine, &machine, model_path_label, save_path);
         let profile = saving::profile_of(engine.stack(), &machine, &model, &[]);
         let now = Snapshot::starting(subject, Phase::Decode, engine.options().threads_decode, profile);
         let shared = Arc::new(Shared(Mutex::new(Arc::new(now.clone()))));
@@ -91,6 +83,7 @@ impl Worker {
             }
         });
         let start = Instant::now();
+        let gauge = engine.device().map(Gauge::start);
         let note = engine.note().map(str::to_owned);
         let mut worker = Worker {
             decode: Lane::new(Phase::Decode, 1),
@@ -113,6 +106,8 @@ impl Worker {
             untried: false,
             measured: Vec::new(),
             machine,
+            gauge,
+            timing_told: false,
             packing,
         };
         if let Some(note) = note {
@@ -127,7 +122,8 @@ impl Worker {
 
     /// Runs until it is told to quit.
     pub fn run(mut self) {
-        self.now.subject = Arc::new(Subject { bandwidth: self.read_bandwidth(), ..Subject::clone(&self.now.subject) });
+        self.now.subject =
+            Arc::new(Subject { bandwidth: subject::bandwidth(&self.engine), ..Subject::clone(&self.now.subject) });
         let prompt = self.first_prompt.take();
         self.begin_text(prompt.as_deref());
         if self.now.activity == Activity::Starting {
@@ -153,17 +149,6 @@ impl Worker {
             if Instant::now() >= self.publish_due {
                 self.publish();
             }
-        }
-    }
-
-    /// Bytes a second that as many threads as decode has read from memory; of a GPU what its memory gives by its clock.
-    fn read_bandwidth(&self) -> Option<f64> {
-        match self.engine.device() {
-            Some(gpu) => Some(gpu.bandwidth).filter(|&b| b > 0.0),
-            None => Some(cpu::bandwidth::read_bandwidth(
-                self.engine.options().threads_decode,
-                cpu::bandwidth::buffer_bytes(&Topology::detect()),
-            )),
         }
     }
 
@@ -233,6 +218,10 @@ impl Worker {
                 self.take_back();
             }
             Err(e) => self.fail(e.to_string()),
+        }
+        if let Some(note) = self.engine.timing_note().filter(|_| !self.timing_told).map(str::to_owned) {
+            self.timing_told = true;
+            self.tell(note);
         }
         self.compare_outputs();
         self.refresh_table();
@@ -382,6 +371,7 @@ impl Worker {
             speed.limit_share = (share > 0.0).then_some(share);
         }
         self.now.speed = speed;
+        self.now.gpu_now = self.gauge.as_ref().and_then(Gauge::latest);
         if *self.now.text != *self.generator.text() {
             self.now.text = self.generator.text().into();
         }
@@ -393,16 +383,4 @@ impl Worker {
 
 pub(super) fn prefill_batch(tokens: &[u32]) -> Batch<'_> {
     Batch { tokens, slot: PREFILL_SLOT, n_seqs: 1, logits: Logits::Last }
-}
-
-/// `Q4_K Q6_K 13 MB`
-fn weights_line(model: &Model) -> String {
-    let mut types: Vec<&str> =
-        model.weights.types().into_iter().filter(|t| t.is_quantised()).map(|t| t.name()).collect();
-    if types.is_empty() {
-        types = model.weights.types().into_iter().map(|t| t.name()).collect();
-    }
-    let mb = model.weights.bytes() as f64 / 1e6;
-    let size = if mb < 1000.0 { format!("{mb:.0} MB") } else { format!("{:.1} GB", mb / 1000.0) };
-    format!("{} {size}", types.join(" "))
 }

@@ -6,6 +6,7 @@ use super::measure::{cut, width};
 use super::words::{level, sign, style};
 use crate::session::interval::Verdict;
 use crate::session::{Activity, Snapshot};
+use deltascope_kernels::cuda::{Readings, Throttle};
 use deltascope_model::profiling::Group;
 use deltascope_profiles::Phase;
 use ratatui::Frame;
@@ -109,11 +110,35 @@ fn second(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let used: usize = tabs.iter().map(|s| width(&s.content)).sum();
     let baseline = baseline(app, snap);
     let wide: usize = baseline.iter().map(|s| width(&s.content)).sum();
+    if let Some(readings) = &snap.gpu_now {
+        tabs.extend(clocks(app, readings, room.saturating_sub(used + wide + 2)));
+    }
+    let used: usize = tabs.iter().map(|s| width(&s.content)).sum();
     if used + wide < room {
         tabs.push(Span::raw(" ".repeat(room - used - wide)));
         tabs.extend(baseline);
     }
     Line::from(tabs)
+}
+
+/// What the GPU says of itself, as much of it as fits; what holds its clocks down comes first.
+fn clocks(app: &App, r: &Readings, room: usize) -> Vec<Span<'static>> {
+    let t = app.theme;
+    let part = |rank, text: String, style| Part { rank, spans: vec![(text, style)] };
+    let watts = |milliwatts: u32| (milliwatts + 500) / 1000;
+    let mut parts = vec![part(0, " ".to_owned(), t.dim())];
+    parts.extend(r.sm_mhz.map(|mhz| part(2, format!(" {mhz} MHz"), t.text())));
+    parts.extend(r.memory_mhz.map(|mhz| part(5, format!(" · memory {mhz} MHz"), t.dim())));
+    parts.extend(r.milliwatts.map(|power| {
+        let limit = r.limit_milliwatts.map_or_else(String::new, |most| format!("/{}", watts(most)));
+        part(3, format!(" · {}{limit} W", watts(power)), t.text())
+    }));
+    parts.extend(r.celsius.map(|degrees| part(4, format!(" · {degrees} °C"), t.text())));
+    let reasons = r.throttle.map(Throttle::reasons).unwrap_or_default();
+    if !reasons.is_empty() {
+        parts.push(part(1, format!("  throttled: {}", reasons.join(", ")), t.warn()));
+    }
+    fit(parts, room)
 }
 
 fn baseline(app: &App, snap: &Snapshot) -> Vec<Span<'static>> {

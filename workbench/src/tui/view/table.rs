@@ -8,6 +8,7 @@ use super::pane;
 use super::words::{level, sign, style};
 use crate::session::Snapshot;
 use deltascope_kernels::Backend;
+use deltascope_model::profiling::Timing;
 use deltascope_profiles::Phase;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -52,11 +53,12 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     let block = pane(app, title(app, snap, rows.len()), app.focus == Focus::Table);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let room = usize::from(inner.height.saturating_sub(3)).max(1);
+    let columns = columns(usize::from(inner.width));
+    let totals = totals(app, snap, &columns);
+    let room = usize::from(inner.height).saturating_sub(1 + totals.len()).max(1);
     let at = app.selected_at(&rows);
     app.scroll = app.scroll.min(at).max((at + 1).saturating_sub(room)).min(rows.len().saturating_sub(room));
     app.areas.rows = Rect { y: inner.y + 1, height: room as u16, ..inner };
-    let columns = columns(usize::from(inner.width));
     let mut lines = vec![heading(app, snap, &columns)];
     for (i, row) in rows.iter().enumerate().skip(app.scroll).take(room) {
         let line = line(app, snap, &columns, row, i == at);
@@ -68,8 +70,9 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
         lines.push(Line::styled(why, app.theme.dim()));
     }
     frame.render_widget(Paragraph::new(lines), inner);
-    let foot = Rect { y: inner.bottom().saturating_sub(2), height: 2.min(inner.height), ..inner };
-    frame.render_widget(Paragraph::new(totals(app, snap, &columns)), foot);
+    let height = (totals.len() as u16).min(inner.height);
+    let foot = Rect { y: inner.bottom() - height, height, ..inner };
+    frame.render_widget(Paragraph::new(totals), foot);
 }
 
 fn title(app: &App, snap: &Snapshot, rows: usize) -> Line<'static> {
@@ -79,6 +82,11 @@ fn title(app: &App, snap: &Snapshot, rows: usize) -> Line<'static> {
         Span::styled(format!(" {} by {} ", level(snap.group).1, app.sort.name()), t.accent()),
         Span::styled(format!("─ {} ─ {} {what} ", snap.phase, snap.table.runs), t.dim()),
     ];
+    match snap.table.timing {
+        Timing::Workers => {}
+        Timing::Events => spans.push(Span::styled("─ by events ", t.dim())),
+        Timing::Cupti => spans.push(Span::styled("─ by CUPTI ", t.dim())),
+    }
     if matches!(app.overlay, Overlay::Filter) {
         spans.push(Span::styled(format!("─ /{}█ ", app.filter), t.warn()));
     } else if !app.filter.is_empty() {
@@ -217,7 +225,8 @@ fn place(snap: &Snapshot, shown: &Shown<'_>) -> String {
 }
 
 /// What no row has: waiting at barriers (on a GPU the sum of the steps), which the rows contain, and the residual, which
-/// they do not.
+/// they do not. Where CUPTI saw each kernel: the gaps between them, the time outside of them all, and what ran beside
+/// another, which is hidden behind it.
 fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'static>> {
     let t = app.theme;
     let table = &snap.table;
@@ -237,17 +246,23 @@ fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'
         });
         Line::from(spans.collect::<Vec<_>>())
     };
-    match table.backend {
+    let times = |n: f64| format!("{n:.0}");
+    match (table.backend, &table.idle) {
         _ if table.mixed => vec![
             one("barrier wait", table.barriers.to_string(), table.wait_us),
             one("launches, waits", String::new(), table.residual_us),
         ],
-        Backend::Cpu => vec![
+        (Backend::Cpu, _) => vec![
             one("barrier wait", table.barriers.to_string(), table.wait_us),
             one("residual", String::new(), table.residual_us),
         ],
+        (Backend::Cuda, Some(idle)) => vec![
+            one("launch gaps", times(idle.gaps), idle.gap_us),
+            one("outside kernels", String::new(), table.residual_us),
+            one("hidden, early", times(idle.overlaps), idle.overlap_us),
+        ],
         // Steps are timed by events between them, which the steps of a whole graph do not have.
-        Backend::Cuda => vec![
+        (Backend::Cuda, None) => vec![
             one("attributed", String::new(), table.wall_us - table.residual_us),
             one("launch and copies", String::new(), table.residual_us),
         ],
