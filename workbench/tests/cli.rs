@@ -75,6 +75,15 @@ fn a_profile_changes_what_runs() {
 }
 
 #[test]
+fn times_by_cupti_are_refused_where_the_processor_runs() {
+    for timing in [&["--timing", "cupti"][..], &["--timeline", "never-written.csv"]] {
+        let said = fails(&[&["profile", "-n", "1", "-t", "1", "--backend", "cpu"], timing].concat());
+        assert!(said.contains("CUPTI sees a GPU's kernels"), "{said}");
+    }
+    assert!(!Path::new("never-written.csv").exists());
+}
+
+#[test]
 fn profile_accounts_for_the_wall_time_and_writes_a_trace() {
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace.json");

@@ -115,3 +115,63 @@ impl Recording {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profiling::{Group, Stats, Timeline};
+    use crate::{Engine, Model, Options};
+    use deltascope_kernels::cuda::KernelSpan;
+    use deltascope_profiles::{Phase, Stack};
+
+    /// Kernels that start 3 µs before the one before is done, but for the first of a step, 1 µs behind it.
+    fn kernels(longer: f64) -> Vec<KernelTime> {
+        let (mut at, mut all) = (0.0, Vec::new());
+        for (i, (step, name)) in [(0, "one"), (1, "first"), (1, "second"), (2, "last")].into_iter().enumerate() {
+            let (gap, overlap) = if i == 0 { (0.0, 0.0) } else { [(1.0, 0.0), (0.0, 3.0)][i % 2] };
+            let own = 10.0 + i as f64 + longer;
+            at += gap;
+            let span = KernelSpan { start: at - overlap, duration: own + overlap, own, gap, overlap };
+            at += own;
+            all.push(KernelTime { step, name, span });
+        }
+        all
+    }
+
+    #[test]
+    fn steps_have_their_kernels_own_time_and_gaps_are_in_no_step_nor_in_the_residual() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/deltascope-demo-q4_k_m.gguf");
+        let options = Options { threads_decode: 1, n_ctx: 256, ..Options::default() };
+        let mut engine = Engine::new(Arc::new(Model::open(file).unwrap()), Stack::new(), options).unwrap();
+        let info = engine.plan_info(Phase::Decode).unwrap();
+        let (mut stats, mut timeline) = (Stats::new(8), Timeline::default());
+        for longer in [0.0, 2.0, 100.0] {
+            let mut recording = Recording::new(&info);
+            recording.by_kernels(kernels(longer), Ticks(1000));
+            let record = recording.finish(Duration::from_micros(1000));
+            let work: Vec<f32> = record.steps.iter().map(|s| s.work).take(4).collect();
+            let l = longer as f32;
+            assert_eq!(work, [10.0 + l, 23.0 + 2.0 * l, 13.0 + l, 0.0]);
+            assert_eq!(record.timing, Timing::Cupti);
+            let own = 46.0 + 4.0 * longer;
+            assert!((record.span_us - own - 1.0).abs() < 1e-9, "{}", record.span_us);
+            assert!((record.residual_us() - (1000.0 - own - 1.0)).abs() < 1e-3, "{}", record.residual_us());
+            stats.push(&record);
+            timeline.push(&record);
+        }
+        let table = stats.table(Group::Node);
+        let idle = table.idle.unwrap();
+        assert_eq!((idle.kernels, idle.gaps, idle.gap_us, idle.overlaps, idle.overlap_us), (4.0, 1.0, 1.0, 2.0, 6.0));
+        assert_eq!((table.timing, table.runs), (Timing::Cupti, 3));
+        let rows = timeline.rows();
+        assert_eq!(rows.iter().map(|r| r.kernel).collect::<Vec<_>>(), ["one", "first", "second", "last"]);
+        assert_eq!(rows.iter().map(|r| r.span.own).collect::<Vec<_>>(), [12.0, 13.0, 14.0, 15.0]);
+        assert_eq!(rows[1].node, info.nodes[info.step_nodes[1]].name);
+        // Times by events are other times: the two are not put together.
+        let mut by_events = Recording::new(&info);
+        by_events.by_gpu(&[1.0, 2.0], Ticks(0), 0..2);
+        stats.push(&by_events.finish(Duration::from_micros(10)));
+        let table = stats.table(Group::Node);
+        assert_eq!((table.timing, table.runs, table.idle), (Timing::Events, 1, None));
+    }
+}

@@ -129,3 +129,31 @@ fn notes(t: &profiling::Table) -> Vec<String> {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_run_that_cupti_saw_sum_to_its_wall_time_and_say_who_timed_them() {
+        let idle = Idle { kernels: 350.0, gaps: 20.0, gap_us: 15.0, overlaps: 300.0, overlap_us: 900.0 };
+        let table = profiling::Table {
+            runs: 40,
+            wall_us: 115.0,
+            residual_us: 100.0,
+            backend: Backend::Cuda,
+            timing: Timing::Cupti,
+            idle: Some(idle),
+            ..profiling::Table::default()
+        };
+        let shown = op_table(&table);
+        let own = shown.columns.iter().position(|c| c.0 == "own_us").unwrap();
+        let sum: f64 = shown.rows.iter().map(|r| r[own].value.as_f64().unwrap()).sum();
+        assert_eq!(sum, 115.0);
+        let names: Vec<&str> = shown.rows.iter().map(|r| r[0].text.as_str()).collect();
+        assert_eq!(names, ["launch gaps", "idle before and after", "early starts (hidden)"]);
+        assert!(shown.notes[0].contains("by CUPTI, 350 kernels a run"), "{}", shown.notes[0]);
+        let by_events = profiling::Table { timing: Timing::Events, idle: None, ..table };
+        assert!(op_table(&by_events).rows.is_empty() && op_table(&by_events).notes[0].contains("by events"));
+    }
+}

@@ -1,11 +1,12 @@
 //! What is drawn, as text; `cargo insta review` shows what changed.
 
-use crate::synthetic::snapshot;
+use crate::synthetic::{on_gpu, snapshot};
 use deltascope::session::snapshot::Job;
 use deltascope::session::{Activity, Snapshot};
 use deltascope::tui::app::App;
 use deltascope::tui::theme::Theme;
 use deltascope::tui::view;
+use deltascope_kernels::cuda::{Readings, Throttle};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -58,6 +59,31 @@ fn ascii_120x34() {
     let drawn = screen(Theme { colour: true, unicode: false }, &[], snapshot(), 120, 34);
     assert!(drawn.buffer().content.iter().all(|c| c.symbol().is_ascii()));
     insta::assert_snapshot!(drawn);
+}
+
+#[test]
+fn gpu_whole_80x24() {
+    insta::assert_snapshot!(screen(FULL, &[], on_gpu(), 80, 24));
+}
+
+#[test]
+fn gpu_whole_140x36() {
+    insta::assert_snapshot!(screen(FULL, &[], on_gpu(), 140, 36));
+}
+
+#[test]
+fn clocks_that_nothing_holds_down_and_none_at_all() {
+    let mut snap = on_gpu();
+    let second = |snap: &Snapshot| {
+        let drawn = screen(FULL, &[], snap.clone(), 140, 36).to_string();
+        drawn.lines().nth(1).unwrap_or_default().to_owned()
+    };
+    assert!(second(&snap).contains("1755 MHz") && second(&snap).contains("throttled: power cap"), "{}", second(&snap));
+    // It idles, which is no throttling.
+    snap.gpu_now = snap.gpu_now.map(|r| Readings { throttle: Some(Throttle(1)), ..r });
+    assert!(second(&snap).contains("699/700 W") && !second(&snap).contains("throttled"), "{}", second(&snap));
+    snap.gpu_now = None;
+    assert!(!second(&snap).contains("MHz"), "{}", second(&snap));
 }
 
 #[test]

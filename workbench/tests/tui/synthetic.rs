@@ -6,8 +6,9 @@ use deltascope::session::snapshot::{
     Baseline, CheckReport, Comparison, DivergenceReport, Known, Message, Snapshot, Speed, Subject, SwapReport,
 };
 use deltascope::session::{Activity, Scope};
-use deltascope_kernels::{Cost, DType, Op};
-use deltascope_model::profiling::{Group, Row, Table, Timing};
+use deltascope_kernels::cuda::{Readings, Throttle};
+use deltascope_kernels::{Backend, Cost, DType, Op};
+use deltascope_model::profiling::{Group, Idle, Row, Table, Timing};
 use deltascope_profiles::{Choice as ProfileChoice, Phase, Profile, Rule};
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ fn row(at: usize, line: &Line) -> Row {
         cost: Cost { bytes: gb * us * 1e3, flops: us * 4e3 },
         gb_per_s: gb,
         variants: vec![variant],
-        backends: vec![deltascope_kernels::Backend::Cpu],
+        backends: vec![Backend::Cpu],
         lowered,
         samples: samples(us),
     }
@@ -128,6 +129,42 @@ fn interval(median: f64, half: f64, n: usize) -> Interval {
 
 pub fn scope() -> Scope {
     Scope { op: Op::GatedDeltaNet, dtype: None, node: None, phase: Phase::Decode }
+}
+
+/// The same on a GPU whose kernels CUPTI has seen, and whose clocks are held down.
+pub fn on_gpu() -> Snapshot {
+    let snap = snapshot();
+    let mut rows = snap.table.rows.clone();
+    for row in &mut rows {
+        row.backends = vec![Backend::Cuda];
+        row.wait_share = 0.0;
+    }
+    let idle = Idle { kernels: 302.0, gaps: 12.0, gap_us: 1.6, overlaps: 289.0, overlap_us: 1667.5 };
+    let table = Table {
+        rows,
+        residual_us: 325.5,
+        wait_us: 0.0,
+        barriers: 0,
+        backend: Backend::Cuda,
+        timing: Timing::Cupti,
+        idle: Some(idle),
+        ..(*snap.table).clone()
+    };
+    let readings = Readings {
+        sm_mhz: Some(1755),
+        sm_max_mhz: Some(1980),
+        memory_mhz: Some(3201),
+        milliwatts: Some(698_600),
+        limit_milliwatts: Some(700_000),
+        celsius: Some(51),
+        throttle: Some(Throttle(0x4)),
+    };
+    Snapshot {
+        subject: Arc::new(Subject { gpu: Some("NVIDIA H200".into()), ..(*snap.subject).clone() }),
+        table: Arc::new(table),
+        gpu_now: Some(readings),
+        ..snap
+    }
 }
 
 /// A session that has been swapped, checked and compared.
@@ -213,7 +250,7 @@ pub fn snapshot() -> Snapshot {
             wait_us: 402.0,
             residual_us: 41.0,
             barriers: 212,
-            backend: deltascope_kernels::Backend::Cpu,
+            backend: Backend::Cpu,
             timing: Timing::Workers,
             idle: None,
             mixed: false,

@@ -111,7 +111,7 @@ fn second(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let baseline = baseline(app, snap);
     let wide: usize = baseline.iter().map(|s| width(&s.content)).sum();
     if let Some(readings) = &snap.gpu_now {
-        tabs.extend(clocks(app, readings, room.saturating_sub(used + wide + 2)));
+        tabs.extend(clocks(app, readings, room.saturating_sub(used + wide + 1)));
     }
     let used: usize = tabs.iter().map(|s| width(&s.content)).sum();
     if used + wide < room {
@@ -126,17 +126,18 @@ fn clocks(app: &App, r: &Readings, room: usize) -> Vec<Span<'static>> {
     let t = app.theme;
     let part = |rank, text: String, style| Part { rank, spans: vec![(text, style)] };
     let watts = |milliwatts: u32| (milliwatts + 500) / 1000;
-    let mut parts = vec![part(0, " ".to_owned(), t.dim())];
-    parts.extend(r.sm_mhz.map(|mhz| part(2, format!(" {mhz} MHz"), t.text())));
-    parts.extend(r.memory_mhz.map(|mhz| part(5, format!(" · memory {mhz} MHz"), t.dim())));
+    let mut parts = vec![part(0, String::new(), t.dim())];
+    parts.extend(r.sm_mhz.map(|mhz| part(2, format!("  {mhz} MHz"), t.text())));
+    parts.extend(r.memory_mhz.map(|mhz| part(6, format!(" · memory {mhz} MHz"), t.dim())));
     parts.extend(r.milliwatts.map(|power| {
         let limit = r.limit_milliwatts.map_or_else(String::new, |most| format!("/{}", watts(most)));
         part(3, format!(" · {}{limit} W", watts(power)), t.text())
     }));
-    parts.extend(r.celsius.map(|degrees| part(4, format!(" · {degrees} °C"), t.text())));
+    parts.extend(r.celsius.map(|degrees| part(5, format!(" · {degrees} °C"), t.text())));
     let reasons = r.throttle.map(Throttle::reasons).unwrap_or_default();
     if !reasons.is_empty() {
-        parts.push(part(1, format!("  throttled: {}", reasons.join(", ")), t.warn()));
+        parts.push(part(1, "  throttled".to_owned(), t.warn()));
+        parts.push(part(4, format!(": {}", reasons.join(", ")), t.warn()));
     }
     fit(parts, room)
 }
