@@ -73,6 +73,8 @@ ops! {
     Argsort = "argsort",
     /// Indices of the k largest, falling.
     TopK = "top_k",
+    /// The k largest, falling, and their indices.
+    Candidates = "candidates",
     /// Rows of a table by index.
     GetRows = "get_rows",
     /// Rows into a cache by position.

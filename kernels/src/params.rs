@@ -63,7 +63,7 @@ pub enum Params {
         /// What is kept.
         keep: Triangle,
     },
-    /// `top_k`, `moe_topk`.
+    /// `top_k`, `candidates`, `moe_topk`.
     TopK {
         /// How many.
         k: usize,

@@ -11,6 +11,7 @@ use deltascope_kernels::{Backend, DType, Op, Tunables};
 use deltascope_model::choice::ProfileChooser;
 use deltascope_model::device_weights::wanted;
 use deltascope_model::qwen3next::{BatchShape, Logits, StateShape, build};
+use deltascope_model::sampling::{Sampler, SamplingParams, Scores};
 use deltascope_model::{Batch, Engine, EngineError, Model, Place};
 use deltascope_profiles::{Choice, Origin, Phase, Preset, Rule, Stack, presets};
 use std::collections::HashSet;
@@ -177,6 +178,35 @@ fn text_repeats_and_a_checkpoint_brings_it_back() {
     let record = e.take_record().unwrap();
     let steps: f64 = record.steps.iter().map(|s| f64::from(s.work)).sum();
     assert!(steps > 0.0 && record.info.backend == Backend::Cuda, "{steps}");
+}
+
+#[test]
+fn a_sampler_sees_the_largest_logits_alone_and_chooses_the_same() {
+    if no_gpu() {
+        return;
+    }
+    let model = demo();
+    let prompt = model.tokenizer.encode("The borrow checker ensures that", false).unwrap();
+    let mut e = on_gpu(&model, true);
+    let drawn = SamplingParams { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.01, seed: 3 };
+    for params in [SamplingParams::default(), drawn] {
+        let mut texts = Vec::new();
+        for top in [false, true] {
+            let mut sampler = Sampler::new(params.clone()).unwrap();
+            let wanted = sampler.wants().filter(|_| top);
+            e.reset(0).unwrap();
+            let mut id = sampler.sample(&e.prompt(0, &prompt).unwrap());
+            let mut text = Vec::new();
+            for _ in 0..24 {
+                text.push(id);
+                let scores = e.next(0, id, wanted).unwrap();
+                assert_eq!(matches!(scores, Scores::Top(_)), top);
+                id = sampler.choose(scores);
+            }
+            texts.push(text);
+        }
+        assert_eq!(texts[0], texts[1], "{params:?}");
+    }
 }
 
 #[test]

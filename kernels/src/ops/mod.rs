@@ -52,6 +52,7 @@ static DEFS: &[&dyn OpDef] = &[
     &norms::RmsNorm,
     &quantize::Quantize,
     &ranking::Argsort,
+    &ranking::Candidates,
     &ranking::TopK,
     &repeat::Repeat,
     &rope::Rope,

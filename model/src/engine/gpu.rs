@@ -103,7 +103,7 @@ impl Places for View<'_> {
     }
 }
 
-/// Where logits of a GPU's runs land on the host: of all plans the same.
+/// Where logits of a GPU's runs, or the largest of them, land on the host: of all plans the same.
 #[derive(Default)]
 pub(super) struct Landing {
     staging: Option<Staging>,
@@ -114,6 +114,14 @@ impl Landing {
     /// The logits that were fetched last.
     pub fn logits(&self) -> Option<&[f32]> {
         Some(&self.staging.as_ref()?.as_f32()[..self.len / 4])
+    }
+
+    /// The ids and logits that were fetched last, of one sequence.
+    pub fn top(&self) -> impl Iterator<Item = (u32, f32)> {
+        let bytes = self.staging.as_ref().map_or(&[][..], |s| &s.bytes()[..self.len]);
+        let (ids, logits) = bytes.split_at(bytes.len() / 2);
+        let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        ids.chunks_exact(4).zip(logits.chunks_exact(4)).map(move |(id, x)| (word(id), f32::from_bits(word(x))))
     }
 
     /// Fetches them, and waits for the run.

@@ -86,7 +86,8 @@ pub(super) struct OnGpu {
     launches: Launches,
     bound: Bound,
     steps: usize,
-    logits: DeviceSlice,
+    /// What comes back: the logits, or the largest of them.
+    result: DeviceSlice,
     graphs: bool,
     /// When the last traced run was launched.
     begun: Ticks,
@@ -94,15 +95,16 @@ pub(super) struct OnGpu {
 
 impl OnGpu {
     pub fn new(bound: Bound, steps: usize, graphs: bool) -> Result<OnGpu, EngineError> {
-        let logits = bound.output_place(io::LOGITS).ok_or(EngineError::NoLogits)?;
-        Ok(OnGpu { launches: Launches::new(0..steps), bound, steps, logits, graphs, begun: Ticks(0) })
+        let result = bound.output_place(io::LOGITS).or_else(|| bound.output_place(io::TOP));
+        let result = result.ok_or(EngineError::NoLogits)?;
+        Ok(OnGpu { launches: Launches::new(0..steps), bound, steps, result, graphs, begun: Ticks(0) })
     }
 
     pub fn bound(&self) -> &Bound {
         &self.bound
     }
 
-    /// Runs some of the steps and waits; after the last one the logits are fetched.
+    /// Runs some of the steps and waits; after the last one their result is fetched.
     pub fn run(&mut self, range: Range<usize>, landing: &mut Landing) -> Result<(), CudaError> {
         if range == (0..self.steps) {
             self.launches.launch(&mut self.bound, self.graphs, false)?;
@@ -110,7 +112,7 @@ impl OnGpu {
             cuda::run(&mut self.bound, range.clone(), None)?;
         }
         if range.end == self.steps {
-            landing.fetch(self.bound.device(), self.logits)
+            landing.fetch(self.bound.device(), self.result)
         } else {
             self.bound.device().synchronize()
         }
@@ -125,7 +127,7 @@ impl OnGpu {
             }
             None => self.launches.launch_timed(&mut self.bound, self.graphs)?,
         }
-        landing.fetch(self.bound.device(), self.logits)
+        landing.fetch(self.bound.device(), self.result)
     }
 
     /// Notes what each kernel of the last run took, if CUPTI has seen them all.

@@ -25,6 +25,7 @@ use crate::choice::{ProfileChooser, placed_on};
 use crate::model::Model;
 use crate::profiling::{PlanInfo, RunRecord};
 use crate::qwen3next::{BatchShape, Logits};
+use crate::sampling::Scores;
 use crate::state::{Checkpoint, State};
 use crate::store::PackProgress;
 use activity::Activity;
@@ -52,6 +53,8 @@ pub struct Engine {
     note: Option<String>,
     recording: bool,
     last_record: Option<RunRecord>,
+    /// The largest logits of the last [`Engine::next`].
+    top: Vec<(u32, f32)>,
     /// What packing reports; set by whoever shows it.
     on_pack: Option<Box<dyn FnMut(PackProgress) + Send>>,
 }
@@ -99,6 +102,7 @@ impl Engine {
             plans: Plans::default(),
             recording: false,
             last_record: None,
+            top: Vec::new(),
             on_pack: None,
             options,
         })
@@ -251,11 +255,42 @@ impl Engine {
         self.eval(Batch { tokens: &[token], slot, n_seqs: 1, logits: Logits::Last })
     }
 
+    /// Runs one token on a slot; returns what a sampler that looks at the `top` largest logits has to see
+    /// ([`crate::sampling::Sampler::wants`]). On a GPU those are found there, and only they come back; else all logits are
+    /// there anyway.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn next(&mut self, slot: usize, token: u32, top: Option<usize>) -> Result<Scores<'_>, EngineError> {
+        let logits = self.logits_for(top);
+        if logits == Logits::Last {
+            return self.decode(slot, token).map(Scores::All);
+        }
+        let batch = Batch { tokens: &[token], slot, n_seqs: 1, logits };
+        let ready = self.prepare(batch)?;
+        self.run(ready, None)?;
+        self.finish(batch);
+        self.top.clear();
+        self.top.extend(self.runners.landing.top());
+        Ok(Scores::Top(&self.top))
+    }
+
+    /// What [`Self::next`] has a run compute.
+    pub fn logits_for(&self, top: Option<usize>) -> Logits {
+        let on_gpu_alone = self.backend() == Backend::Cuda && !self.is_mixed();
+        let k = top.filter(|_| on_gpu_alone).map(|k| k.clamp(1, self.model.config.n_vocab));
+        k.map_or(Logits::Last, Logits::Top)
+    }
+
     /// Runs a batch; returns logits `[n_vocab, rows]`.
     ///
     /// # Errors
-    /// If the batch does not fit the slots, the context or the vocabulary, or no plan can be made for it.
+    /// If the batch does not fit the slots, the context or the vocabulary, or no plan can be made for it; or if it asks
+    /// for the largest logits alone: see [`Self::next`].
     pub fn eval(&mut self, batch: Batch<'_>) -> Result<&[f32], EngineError> {
+        if let Logits::Top(_) = batch.logits {
+            return Err(EngineError::NoLogits);
+        }
         let ready = self.prepare(batch)?;
         self.run(ready, None)?;
         self.finish(batch);

@@ -37,6 +37,8 @@ pub enum Logits {
     Last,
     /// Every token.
     All,
+    /// Of the last token of each sequence the so many largest, with their ids.
+    Top(usize),
 }
 
 /// Fixed numbers of inputs and outputs.
@@ -47,6 +49,8 @@ pub mod io {
     pub const POSITIONS: u32 = 1;
     /// Output: logits, f32 `[n_vocab, rows]`.
     pub const LOGITS: u32 = 0;
+    /// Output in place of the logits: `[k, rows]` ids, largest logit first, i32; behind them their logits, f32.
+    pub const TOP: u32 = 1;
     /// First of the outputs that a test taps.
     pub const TAPS: u32 = 16;
 }
@@ -185,7 +189,7 @@ pub fn build(c: &Config, w: &Weights, ids: &WeightIds, state: StateShape, shape:
             MixerWeights::Delta(d) => delta::mixer(&mut ctx, &prefix, i, d, (&layer.attn_norm, trunk)),
             MixerWeights::Attention(a) => attention::mixer(&mut ctx, &prefix, i, a, (&layer.attn_norm, trunk)),
         };
-        if i + 1 == w.layers.len() && shape.logits == Logits::Last && shape.n_tokens > 1 {
+        if i + 1 == w.layers.len() && shape.logits != Logits::All && shape.n_tokens > 1 {
             // Nobody looks at what the last layer's experts make of the other tokens.
             x = last_tokens(&mut ctx, x);
             mixed = last_tokens(&mut ctx, mixed);
@@ -196,9 +200,24 @@ pub fn build(c: &Config, w: &Weights, ids: &WeightIds, state: StateShape, shape:
     let inputs = ctx.norm_inputs(&w.output_norm, trunk, &[&w.output]);
     let (x, params) = (ctx.b.layout(trunk.x), ctx.norm_params(trunk));
     let sum = ctx.b.temp(Layout::f32(x.ne));
-    let logits = ctx.b.bind(StorageKind::Output(io::LOGITS), Layout::f32([c.n_vocab, x.ne[1], 1, 1]));
+    let layout = Layout::f32([c.n_vocab, x.ne[1], 1, 1]);
+    let logits = match shape.logits {
+        Logits::Last | Logits::All => ctx.b.bind(StorageKind::Output(io::LOGITS), layout),
+        Logits::Top(_) => ctx.b.temp(layout),
+    };
     ctx.b.node_into("output", Op::NormMulMat, params, &inputs, &[sum, logits]);
+    if let Logits::Top(k) = shape.logits {
+        candidates(&mut ctx.b, logits, k);
+    }
     graph
+}
+
+/// The largest logits and their ids, side by side in one output: one copy brings them to the host.
+fn candidates(b: &mut GraphBuilder<'_>, logits: ValueId, k: usize) {
+    let ids = Layout::i32([k, b.layout(logits).ne[1], 1, 1]);
+    let both = b.bind(StorageKind::Output(io::TOP), Layout::i32([2 * ids.elements(), 1, 1, 1]));
+    let (ids, values) = (b.view(both, 0, ids), b.view(both, ids.bytes(), Layout::f32(ids.ne)));
+    b.node_into("candidates", Op::Candidates, Params::TopK { k }, &[logits], &[ids, values]);
 }
 
 /// The last token of each sequence of a `[n, n_tokens * n_seqs]` value, as a view.

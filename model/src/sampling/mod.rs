@@ -72,6 +72,19 @@ impl SamplingParams {
     }
 }
 
+/// What a sampler chooses by.
+#[derive(Clone, Copy, Debug)]
+pub enum Scores<'a> {
+    /// The logits of the whole vocabulary.
+    All(&'a [f32]),
+    /// Tokens with the largest logits, the largest first and of equals the lower id, NaN last: at least as many as
+    /// [`Sampler::wants`], or all there are.
+    Top(&'a [(u32, f32)]),
+}
+
+/// Sampling among more than these looks at all logits.
+const MOST_CANDIDATES: usize = 64;
+
 /// Chooses tokens, one after another.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -97,10 +110,27 @@ impl Sampler {
     /// Chooses by the logits of the whole vocabulary. A NaN is never chosen while any logit is a number; if none is,
     /// or there are no logits, the choice is token 0. Of equal logits the first token counts as the more probable.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        if self.params.temperature == 0.0 {
-            return argmax(logits);
+        self.choose(Scores::All(logits))
+    }
+
+    /// How many of the largest logits the choice depends on; `None` if on more than are worth picking out.
+    pub fn wants(&self) -> Option<usize> {
+        match self.params.top_k {
+            _ if self.params.temperature == 0.0 => Some(1),
+            k => (1..=MOST_CANDIDATES).contains(&k).then_some(k),
         }
-        self.keep_top_k(logits);
+    }
+
+    /// As [`Self::sample`], also by the largest logits alone: the choice is the same.
+    pub fn choose(&mut self, scores: Scores<'_>) -> u32 {
+        match scores {
+            Scores::All(logits) if self.params.temperature == 0.0 => return argmax(logits),
+            Scores::Top(top) if self.params.temperature == 0.0 => {
+                return top.first().filter(|(_, x)| *x > f32::NEG_INFINITY).map_or(0, |(id, _)| *id);
+            }
+            Scores::All(logits) => self.keep_top_k(logits.iter().zip(0u32..).map(|(x, id)| (*x, id))),
+            Scores::Top(top) => self.keep_top_k(top.iter().map(|(id, x)| (*x, *id))),
+        }
         if self.candidates.is_empty() {
             return 0;
         }
@@ -131,18 +161,18 @@ impl Sampler {
     }
 
     /// The candidates, the most probable first.
-    fn keep_top_k(&mut self, logits: &[f32]) {
-        // Infinities are brought to where differences are numbers; no finite logit is moved.
-        let number = |x: f32| x.clamp(f32::MIN, f32::MAX);
-        let ids = logits.iter().zip(0u32..);
+    fn keep_top_k(&mut self, logits: impl Iterator<Item = (f32, u32)>) {
         self.candidates.clear();
-        self.candidates.extend(ids.filter(|(x, _)| !x.is_nan()).map(|(x, id)| (number(*x), id)));
+        // Adding zero makes −0 the same as 0.
+        self.candidates.extend(logits.filter(|(x, _)| !x.is_nan()).map(|(x, id)| (x + 0.0, id)));
         let k = self.params.top_k;
         if k > 0 && k < self.candidates.len() {
             self.candidates.select_nth_unstable_by(k, descending);
             self.candidates.truncate(k);
         }
         self.candidates.sort_unstable_by(descending);
+        // Infinities are brought to where differences are numbers; no finite logit is moved.
+        self.candidates.iter_mut().for_each(|(x, _)| *x = x.clamp(f32::MIN, f32::MAX));
     }
 }
 

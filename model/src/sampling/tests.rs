@@ -1,5 +1,7 @@
 use super::*;
 use crate::gguf::Value;
+use proptest::collection;
+use proptest::prelude::*;
 
 fn sampler(change: impl FnOnce(&mut SamplingParams)) -> Sampler {
     let mut params = SamplingParams { temperature: 1.0, seed: 7, ..SamplingParams::default() };
@@ -96,4 +98,29 @@ fn parameters_are_checked_and_read() {
     let read = SamplingParams::from_metadata(&metadata).unwrap();
     assert_eq!((read.top_k, read.top_p, read.temperature, read.min_p), (20, 0.8, 0.7, 0.0));
     assert_eq!(SamplingParams::from_metadata(&Metadata::default()).unwrap(), SamplingParams::default());
+}
+
+/// Equal, infinite and no numbers.
+const AWKWARD: &[f32] =
+    &[0.0, -0.0, 1.0, 1.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN];
+
+proptest! {
+    #[test]
+    fn the_largest_logits_are_enough(
+        logits in collection::vec(prop_oneof![4 => -9.0..9.0f32, 1 => prop::sample::select(AWKWARD)], 1..300),
+        temperature in prop_oneof![Just(0.0f32), 0.1..2.0f32],
+        top_k in 1usize..=64,
+        (top_p, min_p) in (0.0..1.0f32, 0.0..0.5f32),
+        seed: u64,
+    ) {
+        let params = SamplingParams { temperature, top_k, top_p, min_p, seed };
+        let (mut all, mut few) = (Sampler::new(params.clone()).unwrap(), Sampler::new(params).unwrap());
+        let mut top: Vec<(u32, f32)> = logits.iter().enumerate().map(|(id, x)| (id as u32, *x)).collect();
+        // The order of the op `candidates`; the sort keeps that of equals.
+        top.sort_by(|(_, x), (_, y)| x.is_nan().cmp(&y.is_nan()).then(y.partial_cmp(x).unwrap_or(Ordering::Equal)));
+        top.truncate(few.wants().unwrap());
+        for _ in 0..4 {
+            prop_assert_eq!(few.choose(Scores::Top(&top)), all.sample(&logits));
+        }
+    }
 }

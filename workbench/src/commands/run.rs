@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut stream = Utf8Stream::default();
     let start = Instant::now();
-    let mut logits = engine.prompt(0, &ids)?;
+    let mut id = sampler.sample(&engine.prompt(0, &ids)?);
     let prompt_time = start.elapsed().as_secs_f64();
     if !args.chat {
         write!(out, "{prompt}")?;
@@ -66,14 +66,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut n = 0;
     while n < args.n_predict && engine.position(0) < engine.options().n_ctx {
-        let id = sampler.sample(&logits);
         if model.tokenizer.is_end(id) {
             break;
         }
         write!(out, "{}", stream.push(model.tokenizer.piece(id)?))?;
         out.flush()?;
         n += 1;
-        logits = engine.decode(0, id)?.to_vec();
+        id = sampler.choose(engine.next(0, id, sampler.wants())?);
     }
     writeln!(out, "{}", stream.finish())?;
     let gen_time = start.elapsed().as_secs_f64();

@@ -8,7 +8,6 @@ use super::worker::{PREFILL_SLOT, Worker, prefill_batch};
 use deltascope_kernels::{Backend, Tunables, Variant, ops};
 use deltascope_model::engine::swap::{Checked, Tap};
 use deltascope_model::profiling::{NodeInfo, PlanInfo};
-use deltascope_model::qwen3next::Logits;
 use deltascope_model::{Batch, EngineError};
 use deltascope_profiles::{Choice, Measured, Phase, Profile, Stack};
 use std::sync::Arc;
@@ -189,7 +188,8 @@ impl Worker {
             Phase::Decode => {
                 let token = [self.generator.pending().unwrap_or(0)];
                 let before = self.engine.checkpoint(SLOT)?;
-                let batch = Batch { tokens: &token, slot: SLOT, n_seqs: 1, logits: Logits::Last };
+                let logits = self.generator.logits(&self.engine);
+                let batch = Batch { tokens: &token, slot: SLOT, n_seqs: 1, logits };
                 let taps = self.engine.eval_tapped(batch, &names);
                 self.engine.restore(&before)?;
                 taps

@@ -1,5 +1,6 @@
 //! Text without end: one sequence, and the prompts that it starts anew from.
 
+use deltascope_model::qwen3next::Logits;
 use deltascope_model::sampling::{Sampler, SamplingError, SamplingParams};
 use deltascope_model::tokenizer::Utf8Stream;
 use deltascope_model::{Engine, EngineError, Model};
@@ -120,6 +121,11 @@ impl Generator {
         self.pending
     }
 
+    /// What the runs of [`Self::step`] compute of logits.
+    pub fn logits(&self, engine: &Engine) -> Logits {
+        engine.logits_for(self.sampler.wants())
+    }
+
     /// Whether the text has come to its end: an end token, its greatest length, or the context's.
     pub fn at_end(&self, engine: &Engine) -> bool {
         self.pending.is_none_or(|t| self.model.tokenizer.is_end(t))
@@ -133,7 +139,7 @@ impl Generator {
     /// If the engine fails.
     pub fn step(&mut self, engine: &mut Engine) -> Result<(), GenerateError> {
         let Some(token) = self.pending else { return Err(GenerateError::Empty) };
-        let next = self.sampler.sample(engine.decode(SLOT, token)?);
+        let next = self.sampler.choose(engine.next(SLOT, token, self.sampler.wants())?);
         if let Ok(bytes) = self.model.tokenizer.piece(token) {
             self.text.push_str(&self.stream.push(bytes));
         }

@@ -5,7 +5,7 @@ use crate::cuda::{Arg, CudaVariant, Launch, as_is, no_macros, no_scratch, rows_o
 use crate::variant::{Backend, Instance, Reason, Spec, Tunable};
 
 /// Source: the order of elements as numbers, and sorting in shared memory.
-pub(in crate::ops) const KEYS: &str = include_str!("keys.cuh");
+pub(super) const KEYS: &str = include_str!("keys.cuh");
 
 const SOURCES: &[&str] = &[KEYS, include_str!("cuda.cu")];
 

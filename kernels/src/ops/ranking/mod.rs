@@ -1,12 +1,15 @@
-//! Indices by rank: `argsort`, all of a row, and `top_k`, the first k. The largest element comes first, among equals the
+//! Indices by rank: `argsort`, all of a row, `top_k`, the first k, and `candidates`, these and their values. The largest element comes first, among equals the
 //! lower index; NaN comes last.
 
 mod argsort;
-pub(super) mod cuda;
+mod candidates;
+mod candidates_cuda;
+mod cuda;
 mod lowered;
 mod top_k;
 
 pub use argsort::Argsort;
+pub use candidates::Candidates;
 pub use top_k::TopK;
 pub(super) use top_k::best;
 

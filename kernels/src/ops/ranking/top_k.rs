@@ -25,14 +25,7 @@ impl OpDef for TopK {
     }
 
     fn infer(&self, params: &Params, inputs: &[Layout]) -> Result<Vec<Layout>, ShapeError> {
-        let Params::TopK { k } = *params else {
-            return Err(ShapeError(format!("top_k with {params:?}")));
-        };
-        ShapeError::unless_f32(inputs)?;
-        let [n, n1, n2, n3] = inputs[0].ne;
-        ShapeError::unless((1..=n).contains(&k), || format!("there are no {k} largest of {n}"))?;
-        ShapeError::unless(i32::try_from(n).is_ok(), || format!("rows of {} are too long", inputs[0]))?;
-        Ok(vec![Layout::i32([k, n1, n2, n3])])
+        Ok(vec![shape(params, inputs)?])
     }
 
     unsafe fn reference(&self, call: &Call<'_>) {
@@ -74,6 +67,18 @@ impl RowOp for TopK {
             }
         }
     }
+}
+
+/// The indices of the k first of each row.
+pub(super) fn shape(params: &Params, inputs: &[Layout]) -> Result<Layout, ShapeError> {
+    let Params::TopK { k } = *params else {
+        return Err(ShapeError(format!("ranking with {params:?}")));
+    };
+    ShapeError::unless_f32(inputs)?;
+    let [n, n1, n2, n3] = inputs[0].ne;
+    ShapeError::unless((1..=n).contains(&k), || format!("there are no {k} largest of {n}"))?;
+    ShapeError::unless(i32::try_from(n).is_ok(), || format!("rows of {} are too long", inputs[0]))?;
+    Ok(Layout::i32([k, n1, n2, n3]))
 }
 
 /// Keys of the k first elements of a row, in order; `scratch` holds them.
