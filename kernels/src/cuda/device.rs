@@ -240,6 +240,21 @@ impl Device {
             .attempt("dividing the first level of cache")?;
         Ok(Function(function))
     }
+
+    /// Lets a function be launched with so many bytes of shared memory beyond what it declares; how many that is here.
+    ///
+    /// # Errors
+    /// If the device has less.
+    pub(super) fn shared(&self, function: Function, bytes: usize) -> Result<u32, CudaError> {
+        if bytes == 0 || self.0.info.compute_capability < (8, 0) {
+            return Ok(0);
+        }
+        let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: a function of a loaded module.
+        unsafe { result::function::set_function_attribute(function.0, most, bytes as i32) }
+            .attempt("giving a kernel shared memory")?;
+        Ok(bytes as u32)
+    }
 }
 
 impl Drop for Inner {

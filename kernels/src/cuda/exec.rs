@@ -41,6 +41,8 @@ struct Ready {
     function: Function,
     grid: [u32; 3],
     block: [u32; 3],
+    /// Bytes of shared memory beyond what the kernel declares.
+    shared: u32,
     /// Arguments side by side, each aligned to 8.
     words: Vec<u64>,
     /// Where each argument starts, in words.
@@ -104,9 +106,11 @@ impl Bound {
             };
             let unit = kernel.unit(&step.inst, &step.tunables);
             for launch in kernel.launches(&step.inst, &step.tunables).into_iter().filter(|l| !l.is_empty()) {
+                let function = device.function(&unit, launch.entry)?;
                 let mut r = Ready {
                     entry: launch.entry,
-                    function: device.function(&unit, launch.entry)?,
+                    function,
+                    shared: device.shared(function, launch.shared)?,
                     grid: launch.grid.map(|n| n as u32),
                     block: launch.block.map(|n| n as u32),
                     words: Vec::new(),
@@ -201,7 +205,7 @@ impl Bound {
                         blockDimX: bx,
                         blockDimY: by,
                         blockDimZ: bz,
-                        sharedMemBytes: 0,
+                        sharedMemBytes: r.shared,
                         hStream: stream,
                         attrs: &mut attribute,
                         numAttrs: 1,
@@ -209,7 +213,7 @@ impl Bound {
                     let none = std::ptr::null_mut();
                     sys::cuLaunchKernelEx(&config, r.function.0, params.as_mut_ptr(), none).result()
                 } else {
-                    result::launch_kernel(r.function.0, (gx, gy, gz), (bx, by, bz), 0, stream, &mut params)
+                    result::launch_kernel(r.function.0, (gx, gy, gz), (bx, by, bz), r.shared, stream, &mut params)
                 }
             };
             launched.attempt("launching a kernel")?;

@@ -44,6 +44,9 @@ pub struct Launch {
     pub grid: [usize; 3],
     /// Threads of a block.
     pub block: [usize; 3],
+    /// Bytes of shared memory beyond what the kernel declares. It is for copies under way, so devices before 8.0, which have
+    /// none, give none.
+    pub shared: usize,
     /// Arguments.
     pub args: Vec<Arg>,
 }
@@ -51,7 +54,7 @@ pub struct Launch {
 impl Launch {
     /// A launch of a row of blocks.
     pub fn line(entry: &'static str, blocks: usize, threads: usize, args: Vec<Arg>) -> Launch {
-        Launch { entry, grid: [blocks, 1, 1], block: [threads, 1, 1], args }
+        Launch { entry, grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0, args }
     }
 
     /// False if it has nothing to do: the driver refuses empty grids.

@@ -51,7 +51,7 @@ pub(super) static SPLIT: CudaVariant = CudaVariant {
         args.extend([Arg::Output(0), Arg::Scratch, Arg::F32(scale(&inst.params))]);
         args.extend([Arg::I32(stretch as i32), Arg::I32(n as i32)]);
         let grid = [n, q.ne[1].div_ceil(warps), q.ne[2] * q.ne[3]];
-        let mut all = vec![Launch { entry: "attention", grid, block: [32 * warps, 1, 1], args }];
+        let mut all = vec![Launch { entry: "attention", grid, block: [32 * warps, 1, 1], shared: 0, args }];
         if n > 1 {
             let args = vec![Arg::Output(0), Arg::Scratch, Arg::I32(n as i32)];
             all.push(Launch::line("attention_merge", q.rows(), rows_of(q.ne[0], 256), args));

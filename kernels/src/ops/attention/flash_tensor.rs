@@ -48,7 +48,7 @@ pub(super) static FLASH_TENSOR: Preferred = Preferred {
             let mut args: Vec<Arg> = [Q, K, V, POS].map(Arg::Input).to_vec();
             args.extend([Arg::Output(0), Arg::F32(scale(&inst.params))]);
             let grid = [k.ne[2] * k.ne[3], tiles(inst, warps), 1];
-            vec![Launch { entry: "flash_tensor", grid, block: [32 * warps, 1, 1], args }]
+            vec![Launch { entry: "flash_tensor", grid, block: [32 * warps, 1, 1], shared: 0, args }]
         },
     },
     preferred: |inst| inst.inputs[Q].ne[2] >= MANY && [K, V].iter().all(|&i| packed(&inst.inputs[i])),

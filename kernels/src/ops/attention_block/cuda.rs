@@ -92,8 +92,8 @@ pub(super) fn launches(inst: &Instance, splits: usize) -> Vec<Launch> {
     merge.extend([Arg::Input(POS), Arg::Input(GATE), Arg::Output(0), n_kv, Arg::I32(splits as i32)]);
     let block = [32 * WARPS, 1, 1];
     vec![
-        Launch { entry: "attention_block", grid: [splits, kv_heads, s], block, args: stretch },
-        Launch { entry: "attention_block_merge", grid: [d.div_ceil(64), heads, s], block, args: merge },
+        Launch { entry: "attention_block", grid: [splits, kv_heads, s], block, shared: 0, args: stretch },
+        Launch { entry: "attention_block_merge", grid: [d.div_ceil(64), heads, s], block, shared: 0, args: merge },
     ]
 }
 

@@ -56,7 +56,7 @@ pub(super) static FUSED: CudaVariant = CudaVariant {
         let mut args: Vec<Arg> = (0..=W_NORM).map(Arg::Input).collect();
         args.extend([Arg::Output(0), Arg::F32(eps), Arg::F32(1.0 / (d as f32).sqrt())]);
         let grid = [ratio(inst) * slices(inst, tunables), hk, inst.inputs[QKV].ne[2]];
-        vec![Launch { entry: "delta_net", grid, block: [32 * WARPS, 1, 1], args }]
+        vec![Launch { entry: "delta_net", grid, block: [32 * WARPS, 1, 1], shared: 0, args }]
     },
 };
 

@@ -41,7 +41,7 @@ pub(super) static COLUMN_LANES: Preferred = Preferred {
             let mut args: Vec<Arg> = (0..=STATE).map(Arg::Input).collect();
             args.extend([Arg::Output(0), Arg::F32(scale(inst))]);
             let grid = [d / (columns * warps), hv, s];
-            vec![Launch { entry: "gated_delta_net", grid, block: [32 * warps, 1, 1], args }]
+            vec![Launch { entry: "gated_delta_net", grid, block: [32 * warps, 1, 1], shared: 0, args }]
         },
     },
     preferred: |_| true,

@@ -32,6 +32,6 @@ pub(super) static REGISTERS: CudaVariant = CudaVariant {
         let mut args: Vec<Arg> = (0..=STATE).map(Arg::Input).collect();
         args.extend([Arg::Output(0), Arg::F32(scale(inst))]);
         let grid = [d.div_ceil(32), hv, s];
-        vec![Launch { entry: "gated_delta_net", grid, block: [32 * tunables.get(0), 1, 1], args }]
+        vec![Launch { entry: "gated_delta_net", grid, block: [32 * tunables.get(0), 1, 1], shared: 0, args }]
     },
 };

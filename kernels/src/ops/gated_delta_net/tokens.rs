@@ -48,7 +48,7 @@ pub(super) static TOKENS: Preferred = Preferred {
             let mut args: Vec<Arg> = (0..=STATE).map(Arg::Input).collect();
             args.extend([Arg::Output(0), Arg::F32(scale(inst))]);
             let (grid, threads) = ([d / WIDTH, hv, s], 32 * WIDTH / (2 * tunables.get(0)));
-            vec![Launch { entry: "gated_delta_net", grid, block: [threads, 1, 1], args }]
+            vec![Launch { entry: "gated_delta_net", grid, block: [threads, 1, 1], shared: 0, args }]
         },
     },
     preferred: |inst| Shape::of(inst).t >= FEW,

@@ -50,7 +50,7 @@ pub(super) static UP_GATE: CudaVariant = CudaVariant {
         let (ids, up, threads) = (&inst.inputs[1], &inst.inputs[3], 32 * tunables.get(0));
         let grid = [up.ne[1].div_ceil(threads / lanes(up)), ids.ne[0], ids.ne[1]];
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
-        vec![Launch { entry: "moe_up_gate", grid, block: [threads, 1, 1], args }]
+        vec![Launch { entry: "moe_up_gate", grid, block: [threads, 1, 1], shared: 0, args }]
     },
 };
 
@@ -69,7 +69,7 @@ pub(super) static DOWN: CudaVariant = CudaVariant {
         let (ids, down, threads) = (&inst.inputs[1], &inst.inputs[3], 32 * tunables.get(0));
         let grid = [down.ne[1].div_ceil(threads / lanes(down)), ids.ne[1], 1];
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
-        vec![Launch { entry: "moe_down", grid, block: [threads, 1, 1], args }]
+        vec![Launch { entry: "moe_down", grid, block: [threads, 1, 1], shared: 0, args }]
     },
 };
 

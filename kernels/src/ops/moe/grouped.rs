@@ -57,7 +57,7 @@ pub(super) static UP_GATE: Preferred = Preferred {
             ];
             let grid = [up.ne[1].div_ceil(ROWS / 2), p.most, 1];
             let [sort, halve] = p.first(x, up);
-            vec![sort, halve, Launch { entry: "moe_up_gate", grid, block: [ROWS, 1, 1], args }]
+            vec![sort, halve, Launch { entry: "moe_up_gate", grid, block: [ROWS, 1, 1], shared: 0, args }]
         },
     },
     preferred: |inst| inst.inputs[1].ne[1] >= MANY,
@@ -103,9 +103,10 @@ pub(super) static DOWN: Preferred = Preferred {
             vec![
                 sort,
                 halve,
-                Launch { entry: "moe_down", grid, block: [ROWS, 1, 1], args },
+                Launch { entry: "moe_down", grid, block: [ROWS, 1, 1], shared: 0, args },
                 Launch {
                     entry: "moe_sum",
+                    shared: 0,
                     grid: [down.ne[1].div_ceil(256), ids.ne[1], 1],
                     block: [256, 1, 1],
                     args: sum,

@@ -1,10 +1,10 @@
 //! `moe_router` of a token on a GPU.
 
 use super::router::{TOLERANCE, params};
-use crate::Op;
-use crate::cuda::{Arg, CudaVariant, Launch};
+use crate::cuda::{Arg, CudaVariant, Launch, TENSOR};
 use crate::ops::multiply::cuda::type_macro;
-use crate::variant::{Backend, Form, Instance, Reason, Spec, Tunable};
+use crate::variant::{Backend, Form, Instance, Reason, Spec, Tunable, Tunables};
+use crate::{DType, Layout, Op};
 
 const ROWS: Tunable = Tunable { name: "rows", doc: "experts of a block", default: 4, values: &[2, 4, 8] };
 const WARPS: Tunable = Tunable { name: "warps", doc: "warps that share a row", default: 8, values: &[4, 8, 16] };
@@ -19,13 +19,13 @@ pub(super) static FUSED: CudaVariant = CudaVariant {
     spec: Spec {
         op: Op::MoeRouter,
         name: "fused",
-        revision: 1,
+        revision: 2,
         backend: Backend::Cuda,
         summary: "one launch for a token: each block makes the norm for itself, the last one chooses",
         tunables: &[ROWS, WARPS],
         tolerance: TOLERANCE,
     },
-    sources: &[include_str!("router.cu")],
+    sources: &[TENSOR, include_str!("router.cu")],
     supports: |inst| {
         let (x, w) = (&inst.inputs[0], &inst.inputs[3]);
         Reason::unless(x.ne[1] == 1, || format!("{} tokens, not one", x.ne[1]))?;
@@ -46,6 +46,7 @@ pub(super) static FUSED: CudaVariant = CudaVariant {
             ("CHOSEN", inst.outputs[2].ne[0].to_string()),
             ("ROWS", tunables.get(0).to_string()),
             ("WARPS", tunables.get(1).to_string()),
+            ("COPIES", u8::from(copies(w, tunables)).to_string()),
         ]
     },
     scratch: |inst, _| inst.inputs[3].ne[1] * size_of::<f32>(),
@@ -55,6 +56,13 @@ pub(super) static FUSED: CudaVariant = CudaVariant {
         vec![Launch::line("moe_router", inst.inputs[3].ne[1].div_ceil(tunables.get(0)), 32 * tunables.get(1), args)]
     },
 };
+
+/// Whether a block's rows go through shared memory: there is room for so many, in words of 16 bytes.
+fn copies(w: &Layout, tunables: &Tunables) -> bool {
+    let threads = 32 * tunables.get(1);
+    let words = w.ne[0].div_ceil(4 * threads) * threads;
+    w.dtype == DType::F32 && w.nb[1].is_multiple_of(16) && tunables.get(0) * words * 16 <= 40 << 10
+}
 
 fn eps(inst: &Instance) -> Arg {
     let Ok((eps, _)) = params(&inst.params) else { unreachable!("as checked") };

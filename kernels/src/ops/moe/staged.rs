@@ -52,7 +52,7 @@ pub(super) static UP_GATE: Preferred = Preferred {
             let (ids, up, threads) = (&inst.inputs[1], &inst.inputs[3], 32 * tunables.get(0));
             let grid = [up.ne[1].div_ceil(threads / lanes(up) * tunables.get(1)), ids.ne[0], ids.ne[1]];
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
-            vec![Launch { entry: "moe_up_gate", grid, block: [threads, 1, 1], args }]
+            vec![Launch { entry: "moe_up_gate", grid, block: [threads, 1, 1], shared: 0, args }]
         },
     },
     // On an H100 `dp4a` is as fast: 9.5 us against 9.8 for the 80B's experts.
@@ -85,7 +85,7 @@ pub(super) static DOWN: Preferred = Preferred {
             let (ids, down, warps) = (&inst.inputs[1], &inst.inputs[3], tunables.get(0));
             let grid = [down.ne[1].div_ceil(warps * tunables.get(1)), ids.ne[1], 1];
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
-            vec![Launch { entry: "moe_down", grid, block: [32 * warps, 1, 1], args }]
+            vec![Launch { entry: "moe_down", grid, block: [32 * warps, 1, 1], shared: 0, args }]
         },
     },
     preferred: |inst| inst.inputs[1].ne[1] == 1,

@@ -108,12 +108,14 @@ pub(super) static TWO_LAUNCHES: Preferred = Preferred {
             vec![
                 Launch {
                     entry: "moe_first",
+                    shared: 0,
                     grid: [2 * chunks(inst) + 1, tokens, 1],
                     block: [32 * HALF / tunables.get(0), 1, 1],
                     args: first.into_iter().chain([Arg::Scratch]).collect(),
                 },
                 Launch {
                     entry: "moe_second",
+                    shared: 0,
                     grid: [inst.inputs[DOWN].ne[1].div_ceil(rows), tokens, 1],
                     block: [32 * tunables.get(1), 1, 1],
                     args: second.into_iter().chain([Arg::Output(0), Arg::Scratch]).collect(),

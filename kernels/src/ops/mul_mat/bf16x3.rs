@@ -55,7 +55,13 @@ pub(super) static BF16X3: Preferred = Preferred {
         scratch: no_scratch,
         launches: |inst, tunables| {
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            vec![Launch { entry: "mul_mat", grid: grid(inst, tile(inst, tunables)), block: [256, 1, 1], args }]
+            vec![Launch {
+                entry: "mul_mat",
+                grid: grid(inst, tile(inst, tunables)),
+                block: [256, 1, 1],
+                shared: 0,
+                args,
+            }]
         },
     },
     preferred,

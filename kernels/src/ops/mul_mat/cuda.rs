@@ -41,7 +41,7 @@ pub(super) static DP4A: CudaVariant = CudaVariant {
         let rows = threads / lanes(w);
         let grid = [w.ne[1].div_ceil(rows), x.ne[1].div_ceil(columns(inst, tunables)), x.ne[2] * x.ne[3]];
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        vec![Launch { entry: "mul_mat", grid, block: [threads, 1, 1], args }]
+        vec![Launch { entry: "mul_mat", grid, block: [threads, 1, 1], shared: 0, args }]
     },
 };
 

@@ -43,7 +43,7 @@ pub(super) static ONE_COLUMN: Preferred = Preferred {
             let rows = threads / lanes(w) * tunables.get(1);
             let grid = [w.ne[1].div_ceil(rows), x.ne[1], x.ne[2] * x.ne[3]];
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            vec![Launch { entry: "mul_mat", grid, block: [threads, 1, 1], args }]
+            vec![Launch { entry: "mul_mat", grid, block: [threads, 1, 1], shared: 0, args }]
         },
     },
     // Fewer rows leave the device idle with two rows a warp.

@@ -35,7 +35,7 @@ pub(super) static TENSOR: Preferred = Preferred {
             let args = vec![Arg::Input(0), Arg::Output(0), Arg::Scratch, wide.clone()];
             vec![
                 Launch::line("halve", x.rows(), 256, vec![Arg::Input(1), Arg::Scratch, wide]),
-                Launch { entry: "mul_mat", grid, block: [ROWS, 1, 1], args },
+                Launch { entry: "mul_mat", grid, block: [ROWS, 1, 1], shared: 0, args },
             ]
         },
     },

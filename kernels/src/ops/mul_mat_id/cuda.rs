@@ -31,6 +31,6 @@ pub(super) static DP4A: CudaVariant = CudaVariant {
         let (w, ids, threads) = (&inst.inputs[0], &inst.inputs[2], 32 * tunables.get(0));
         let grid = [w.ne[1].div_ceil(threads / lanes(w)), ids.ne[0], ids.ne[1]];
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Output(0)];
-        vec![Launch { entry: "mul_mat_id", grid, block: [threads, 1, 1], args }]
+        vec![Launch { entry: "mul_mat_id", grid, block: [threads, 1, 1], shared: 0, args }]
     },
 };

@@ -75,12 +75,13 @@ DEVICE int permute(u32 a, u32 b, u32 selector) {
     return r;
 }
 
-// A constant that the compiler takes for a variable. It would put a copy of one into a register before each use, which was
-// a fifth of all instructions of a product.
+// A constant that the compiler takes for a variable of each lane. It would put a copy of one into a register before each use,
+// which was a fifth of all instructions of a product.
 DEVICE u32 in_register(u32 constant) {
-    u32 lane;
+    u32 lane, multiprocessor;
     asm("mov.u32 %0, %%laneid;" : "=r"(lane));
-    return constant + lane / 32;
+    asm("mov.u32 %0, %%smid;" : "=r"(multiprocessor));
+    return constant + (lane + multiprocessor) / 0x10000;
 }
 
 // Adds the products of eight nibbles' levels with eight activations in pairs' order. The lower eight levels are negative

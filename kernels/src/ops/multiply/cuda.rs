@@ -2,7 +2,7 @@
 
 use crate::cuda::Macro;
 use crate::quant::activation_for;
-use crate::variant::{Form, Reason, Tunable};
+use crate::variant::{Form, Reason, Tunable, Tunables};
 use crate::{DType, Layout};
 
 /// Source: weights unpacked 32 at a time, int8 products by `dp4a`.
@@ -61,15 +61,47 @@ pub(in crate::ops) fn type_macro(name: &'static str, dtype: DType) -> Macro {
 /// Source: a row of F32 that a block sums, norms and quantises for itself. Comes after [`STAGED`].
 pub(in crate::ops) const COLUMN: &str = concat!(include_str!("../quantize/codes.cuh"), include_str!("column.cuh"));
 
-/// Source: stripes of rows times such a column. Comes after [`COLUMN`].
+/// Source: stripes of rows times such a column. Comes after [`crate::cuda::TENSOR`] and [`COLUMN`].
 pub(in crate::ops) const GEMV: &str = include_str!("gemv.cuh");
 
 /// What products of stripes leave to a profile.
 pub(in crate::ops) const STRIPES: &[Tunable] = &[
     Tunable { name: "warps", doc: "warps a thread block", default: 8, values: &[4, 8, 16] },
-    Tunable { name: "rows", doc: "rows that a warp takes at a time", default: 2, values: &[1, 2, 4] },
-    Tunable { name: "blocks", doc: "thread blocks at most", default: 264, values: &[66, 132, 264, 528, 1056] },
+    Tunable { name: "rows", doc: "rows that a warp takes at a time", default: 1, values: &[1, 2, 4] },
+    Tunable { name: "blocks", doc: "thread blocks at most", default: 264, values: &[66, 132, 264, 396, 528, 1056] },
+    Tunable {
+        name: "room",
+        doc: "kilobytes of shared memory a thread block for rows on their way; 0: registers",
+        default: 64,
+        values: &[0, 20, 28, 40, 52, 64, 80, 104, 120, 160],
+    },
 ];
+
+/// Multiprocessors of the GPUs that defaults are for.
+const MULTIPROCESSORS: usize = 132;
+
+/// Thread blocks that a multiprocessor should have registers for: twice as many as it gets, as the next kernel's are to start
+/// beside them. No more than its threads allow, nor so many that a thread has less than 64 registers.
+/// Where rows are on their way to registers instead, there are none to spare.
+pub(in crate::ops) fn beside(room: usize, blocks: usize, warps: usize) -> usize {
+    if room == 0 { 1 } else { (2 * blocks.div_ceil(MULTIPROCESSORS)).min(32 / warps).max(1) }
+}
+
+/// Bytes of a warp's room: no more than its longest stripe of any of these weights takes, which have so many blocks each.
+pub(in crate::ops) fn stripe_room(weights: &[(&Layout, usize)], tunables: &Tunables) -> usize {
+    let (warps, together) = (tunables.get(0), tunables.get(1));
+    let row = |w: &Layout| w.ne[0] / w.dtype.block_len() * w.dtype.block_bytes();
+    let dense = |w: &Layout| w.nb[1] == row(w) && w.nb[1..].iter().all(|nb| nb.is_multiple_of(16));
+    if !weights.iter().all(|(w, _)| dense(w)) {
+        return 0;
+    }
+    let longest = |&(w, blocks): &(&Layout, usize)| {
+        let step = if w.dtype.is_quantised() { together } else { 1 } * (32 / stripe_lanes(w));
+        w.ne[1].div_ceil(step).div_ceil(warps * blocks) * step * row(w)
+    };
+    let most = weights.iter().map(longest).max().unwrap_or(0);
+    (tunables.get(3) * 1024 / warps).min(most).next_multiple_of(16)
+}
 
 /// Whether rows can be taken in pieces by `gemv.cuh`.
 pub(in crate::ops) fn in_stripes(w: &Layout) -> Result<(), Reason> {

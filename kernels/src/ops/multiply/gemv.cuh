@@ -1,12 +1,13 @@
 // Rows of weights times one column in shared memory, at the memory's speed. A warp has a range of neighbouring rows and
-// takes STEP of them at a time; what it takes next is on its way to registers while it computes. (Fetching the whole range
-// to the second level of cache beforehand took 8.6 us where this takes 7.8, on an H200.)
+// takes STEP of them at a time. They are on their way long before: through shared memory as many as have room there (`Ring`),
+// else what it takes next, through registers (`Gemv`).
 
 // How weights of TYPE are read and met: piece by piece, a lane a piece.
 template <int TYPE, int CHUNKS> struct Blocks {
     using Vector = Column<TYPE, CHUNKS>;
     using Part = Activations;
-    static constexpr int COUNT = CHUNKS;
+    // Pieces and bytes of a row.
+    static constexpr int COUNT = CHUNKS, ROW = CHUNKS / Block<TYPE>::CHUNKS * Block<TYPE>::BYTES;
 
     // A piece on its way to registers; for most types that only says where it is.
     struct Raw {
@@ -32,22 +33,36 @@ template <int TYPE, int CHUNKS> struct Blocks {
     }
 };
 
-template <int CHUNKS> struct Blocks4 : Blocks<IQ4_XS, CHUNKS> {
+// Of levels there is no unpacking but their products; the column is in pairs' order.
+template <int CHUNKS> struct Levels4 : Blocks<IQ4_XS, CHUNKS> {
     struct Raw {
-        uint2 head, lo, hi;
+        uint2 head, front, back;
     };
 
     static DEVICE void load(const u8* row, int c, Raw& raw) {
         const u8* b = row + c / 8 * Block<IQ4_XS>::BYTES;
         raw.head = *(const uint2*)b;
-        raw.lo = *(const uint2*)(b + 8 + c % 8 * 16);
-        raw.hi = *(const uint2*)(b + 16 + c % 8 * 16);
+        raw.front = *(const uint2*)(b + 8 + c % 8 * 16);
+        raw.back = *(const uint2*)(b + 16 + c % 8 * 16);
     }
 
     static DEVICE float times(const Raw& raw, int c, const Activations& x) {
-        Chunk w;
-        unpack_iq4(raw.head, raw.lo, raw.hi, c % 8, w);
-        return dot(w, x);
+        int one = dot_levels(raw.front.y, x.q[2], x.q[3], dot_levels(raw.front.x, x.q[0], x.q[1], FLOAT_BIASED));
+        int two = dot_levels(raw.back.y, x.q[6], x.q[7], dot_levels(raw.back.x, x.q[4], x.q[5], 0));
+        return iq4_scale(raw.head, c % 8) * x.d * float_of(one + two);
+    }
+};
+
+template <int CHUNKS> struct LevelsShort : Blocks<IQ4_NL, CHUNKS> {
+    using Raw = typename Blocks<IQ4_NL, CHUNKS>::Raw;
+
+    static DEVICE float times(const Raw& raw, int c, const Activations& x) {
+        Nibbles w;
+        nibbles_at<IQ4_NL>(raw.row, c, w);
+        int sum = FLOAT_BIASED;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum = dot_levels(w.word[i], x.q[2 * i], x.q[2 * i + 1], sum);
+        return w.scale * x.d * float_of(sum);
     }
 };
 
@@ -119,7 +134,7 @@ template <int CHUNKS> struct Blocks6 : Blocks<Q6_K, CHUNKS> {
 
 // Plain types: a piece is 16 bytes.
 template <int TYPE, int CHUNKS> struct Plain {
-    static constexpr int EACH = TYPE == F32 ? 4 : 8, COUNT = CHUNKS * 32 / EACH;
+    static constexpr int EACH = TYPE == F32 ? 4 : 8, COUNT = CHUNKS * 32 / EACH, ROW = COUNT * 16;
 
     struct Vector {
         float x[CHUNKS * 32];
@@ -168,7 +183,10 @@ template <int TYPE, int CHUNKS> struct Chosen {
     using Ways = Blocks<TYPE, CHUNKS>;
 };
 template <int CHUNKS> struct Chosen<IQ4_XS, CHUNKS> {
-    using Ways = Blocks4<CHUNKS>;
+    using Ways = Levels4<CHUNKS>;
+};
+template <int CHUNKS> struct Chosen<IQ4_NL, CHUNKS> {
+    using Ways = LevelsShort<CHUNKS>;
 };
 template <int CHUNKS> struct Chosen<Q6_K, CHUNKS> {
     using Ways = Blocks6<CHUNKS>;
@@ -200,15 +218,33 @@ struct Stripe {
     }
 };
 
-// The products of a stripe's rows: pieces on their way, and what comes of them. SPAN lanes share a row, and have GROUP rows
-// at a time.
-template <class Ways, int GROUP> struct Gemv {
+// How a warp's lanes have a stripe's rows: SPAN lanes share one, and have GROUP of them at a time.
+template <class Ways, int GROUP> struct Shares {
     static constexpr int SPAN = Ways::COUNT > 16 ? 32 : Ways::COUNT > 8 ? 16 : Ways::COUNT > 4 ? 8 : 4;
-    static constexpr int PER = (Ways::COUNT + SPAN - 1) / SPAN;
-    // Pieces of a row at a time: at most 32 registers' worth in each of two buffers.
+    // Pieces of a lane, rows side by side, rows of a step.
+    static constexpr int PER = (Ways::COUNT + SPAN - 1) / SPAN, ACROSS = 32 / SPAN, STEP = ACROSS * GROUP;
+
+    // The lane's row of a step, of GROUP.
+    static DEVICE int row_of(int r) {
+        return r * ACROSS + (int)threadIdx.x % 32 / SPAN;
+    }
+
+    // Calls `store` for what the lanes' sums come to, each row in one lane.
+    template <class Store> static DEVICE void finish(float* sum, int row, int rows, Store store) {
+        lane_sums<GROUP, SPAN>(sum);
+        int at = (int)threadIdx.x % SPAN * GROUP, mine = row + row_of(at / SPAN);
+        if (at % SPAN == 0 && mine < rows) store(mine, sum[0]);
+    }
+};
+
+// The products of a stripe's rows, whose pieces are on their way to registers: DEPTH at a time, as many as go in two buffers
+// of at most 32 registers.
+template <class Ways, int GROUP> struct Gemv : Shares<Ways, GROUP> {
+    using Share = Shares<Ways, GROUP>;
+    using Share::SPAN, Share::PER, Share::STEP;
     static constexpr int FIT = (int)(32 * 4 / (sizeof(typename Ways::Raw) * GROUP));
     static constexpr int EVEN = FIT < 2 ? 1 : FIT < 4 ? 2 : FIT < 8 ? 4 : 8, DEPTH = EVEN < PER ? EVEN : PER;
-    static constexpr int TURNS = (PER + DEPTH - 1) / DEPTH, ACROSS = 32 / SPAN, STEP = ACROSS * GROUP;
+    static constexpr int TURNS = (PER + DEPTH - 1) / DEPTH;
 
     typename Ways::Raw raw[GROUP][DEPTH];
 
@@ -224,7 +260,7 @@ template <class Ways, int GROUP> struct Gemv {
     DEVICE void load(const Stripe& s, int row, int turn) {
 #pragma unroll
         for (int r = 0; r < GROUP; ++r) {
-            int mine = min(row + r * ACROSS + (int)threadIdx.x % 32 / SPAN, s.rows - 1);
+            int mine = min(row + Share::row_of(r), s.rows - 1);
 #pragma unroll
             for (int d = 0; d < DEPTH; ++d) {
                 int p = piece(turn, d);
@@ -233,7 +269,12 @@ template <class Ways, int GROUP> struct Gemv {
         }
     }
 
-    // After `load(s, 0, 0)`: calls `store(row, product)` for each row of the stripe, in one lane.
+    // Sends for the first rows. They may not be written by the kernel before.
+    DEVICE void start(const Stripe& s, u8*) {
+        if (s.rows > 0) load(s, 0, 0);
+    }
+
+    // After `start`: calls `store(row, product)` for each row of the stripe, in one lane.
     template <class Store> DEVICE void run(const Stripe& s, const typename Ways::Vector& x, Store store) {
         for (int row = 0; row < s.rows; row += STEP) {
             float sum[GROUP] = {};
@@ -253,12 +294,89 @@ template <class Ways, int GROUP> struct Gemv {
                 }
                 *this = next;
             }
-#pragma unroll
-            for (int r = 0; r < GROUP; ++r) {
-                float total = warp_sum<SPAN>(sum[r]);
-                int mine = row + r * ACROSS + (int)threadIdx.x % 32 / SPAN;
-                if (threadIdx.x % SPAN == 0 && mine < s.rows) store(mine, total);
-            }
+            Share::finish(sum, row, s.rows, store);
         }
     }
 };
+
+// The same through shared memory, of which a warp has ROOM bytes: a slot a step, or a part of one where rows are long. All
+// that fits is sent for before anything else, and goes past registers and the first level of cache: so a kernel's weights
+// come while the kernel before still runs on the same SM. Rows are without gaps.
+template <class Ways, int GROUP, int ROOM> struct Ring : Shares<Ways, GROUP> {
+    using Share = Shares<Ways, GROUP>;
+    using Share::SPAN, Share::PER, Share::STEP;
+    static constexpr int PARTS = STEP == 1 && Ways::COUNT % 128 == 0 ? Ways::COUNT / 128 : 1;
+    static constexpr int SLOT = STEP * Ways::ROW / PARTS, FIT = ROOM / SLOT, SLOTS = FIT < 16 ? FIT : 16;
+    static constexpr bool USABLE = Ways::ROW % 16 == 0 && FIT > 0;
+
+    u8* room;
+
+    // Sends for part n of the stripe, to the slot at `at`. Each has a group of copies, if empty: they are counted.
+    static DEVICE void send_for(const Stripe& s, int n, u8* at) {
+        int bytes = s.rows * Ways::ROW - n * SLOT, lane = threadIdx.x % 32;
+        if (bytes > 0) {
+            const u8* from = s.first + (i64)n * SLOT;
+#pragma unroll
+            for (int k = 0; k < SLOT; k += 512) {
+                int i = k + lane * 16;
+                if (i < bytes && (k + 512 <= SLOT || i < SLOT)) copy16_async(at + i, from + i);
+            }
+        }
+        copies_commit();
+    }
+
+    DEVICE void start(const Stripe& s, u8* rooms) {
+        room = rooms + threadIdx.x / 32 * ROOM;
+#pragma unroll
+        for (int n = 0; n < SLOTS; ++n) send_for(s, n, room + n * SLOT);
+    }
+
+    template <class Store> DEVICE void run(const Stripe& s, const typename Ways::Vector& x, Store store) {
+        u8* slot = room;
+        int n = 0;
+        for (int row = 0; row < s.rows; row += STEP) {
+            float sum[GROUP] = {};
+#pragma unroll
+            for (int part = 0; part < PARTS; ++part, ++n) {
+                copies_wait<SLOTS - 1>();
+                __syncwarp();
+                // Where row `row` would begin, were all of it there. Rows beyond the stripe's are whatever the slot holds.
+                const u8* rows = slot - part * SLOT;
+#pragma unroll
+                for (int d = 0; d < PER / PARTS; ++d) {
+                    int p = (part * (PER / PARTS) + d) * SPAN + (int)threadIdx.x % SPAN;
+                    if (Ways::COUNT % SPAN != 0 && p >= Ways::COUNT) continue;
+                    typename Ways::Part piece;
+                    Ways::part(x, p, piece);
+#pragma unroll
+                    for (int r = 0; r < GROUP; ++r) {
+                        typename Ways::Raw raw;
+                        Ways::load(rows + Share::row_of(r) * Ways::ROW, p, raw);
+                        sum[r] += Ways::times(raw, p, piece);
+                    }
+                }
+                __syncwarp();
+                send_for(s, n + SLOTS, slot);
+                slot = slot == room + (SLOTS - 1) * SLOT ? room : slot + SLOT;
+            }
+            Share::finish(sum, row, s.rows, store);
+        }
+        copies_wait<0>();
+    }
+};
+
+template <bool RING, class Ways, int GROUP, int ROOM> struct Way {
+    using Product = Gemv<Ways, GROUP>;
+};
+template <class Ways, int GROUP, int ROOM> struct Way<true, Ways, GROUP, ROOM> {
+    using Product = Ring<Ways, GROUP, ROOM>;
+};
+#if __CUDA_ARCH__ >= 800
+template <class Ways, int GROUP, int ROOM>
+using ProductOf = typename Way<Ring<Ways, GROUP, ROOM>::USABLE, Ways, GROUP, ROOM>::Product;
+#else
+// No copies past registers.
+template <class Ways, int GROUP, int ROOM> using ProductOf = Gemv<Ways, GROUP>;
+#undef BESIDE
+#define BESIDE 1
+#endif

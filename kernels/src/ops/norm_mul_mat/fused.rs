@@ -2,8 +2,10 @@
 //! matrix's rows.
 
 use super::{FIRST, MOST, NORM, TOLERANCE, X, params, weights};
-use crate::cuda::{Arg, CudaVariant, Launch, Preferred, as_is, no_scratch};
-use crate::ops::multiply::cuda::{BLOCKS, COLUMN, GEMV, STAGED, STRIPES, in_stripes, stripe_lanes, type_macro};
+use crate::cuda::{Arg, CudaVariant, Launch, Preferred, TENSOR, as_is, no_scratch};
+use crate::ops::multiply::cuda::{
+    BLOCKS, COLUMN, GEMV, STAGED, STRIPES, beside, in_stripes, stripe_lanes, stripe_room, type_macro,
+};
 use crate::variant::{Backend, Instance, Reason, Spec, Tunables};
 use crate::{Layout, Op};
 
@@ -13,13 +15,13 @@ pub(super) static FUSED: Preferred = Preferred {
         spec: Spec {
             op: Op::NormMulMat,
             name: "fused",
-            revision: 1,
+            revision: 2,
             backend: Backend::Cuda,
             summary: "sum, norm and int8 codes by every block for itself, then stripes of all matrices' rows: decode",
             tunables: STRIPES,
             tolerance: TOLERANCE,
         },
-        sources: &[BLOCKS, STAGED, COLUMN, GEMV, include_str!("fused.cu")],
+        sources: &[TENSOR, BLOCKS, STAGED, COLUMN, GEMV, include_str!("fused.cu")],
         supports: |inst| {
             let x = &inst.inputs[X];
             let pieces = x.ne[0].is_multiple_of(32) && x.rows() < 1 << 16;
@@ -31,10 +33,13 @@ pub(super) static FUSED: Preferred = Preferred {
             const TYPES: [&str; MOST] = ["TYPE1", "TYPE2", "TYPE3", "TYPE4"];
             const ENDS: [&str; MOST] = ["END1", "END2", "END3", "END4"];
             let (w, ends) = (weights(inst), ends(inst, tunables));
+            let room = room(&w, &ends, tunables);
             let mut macros = vec![
                 ("PIECES", (inst.inputs[X].ne[0] / 32).to_string()),
                 ("WARPS", tunables.get(0).to_string()),
                 ("TOGETHER", tunables.get(1).to_string()),
+                ("WARP_ROOM", room.to_string()),
+                ("BESIDE", beside(room, ends[ends.len() - 1], tunables.get(0)).to_string()),
                 ("RESIDUAL", u8::from(params(inst).1).to_string()),
             ];
             macros.extend((0..MOST).map(|i| type_macro(TYPES[i], w[i.min(w.len() - 1)].dtype)));
@@ -52,7 +57,8 @@ pub(super) static FUSED: Preferred = Preferred {
             args.extend((0..MOST).map(|i| Arg::Output(first + i.min(w.len() - 1))));
             args.push(Arg::F32(eps));
             let grid = [ends[ends.len() - 1], inst.inputs[X].rows(), 1];
-            vec![Launch { entry: "norm_mul_mat", grid, block: [32 * tunables.get(0), 1, 1], args }]
+            let shared = tunables.get(0) * room(&w, &ends, tunables);
+            vec![Launch { entry: "norm_mul_mat", grid, block: [32 * tunables.get(0), 1, 1], shared, args }]
         },
     },
     preferred: |inst| inst.inputs[X].rows() == 1,
@@ -83,6 +89,13 @@ fn ends(inst: &Instance, tunables: &Tunables) -> Vec<usize> {
             Some(*end)
         })
         .collect()
+}
+
+/// Bytes of shared memory of a warp.
+fn room(w: &[Layout], ends: &[usize], tunables: &Tunables) -> usize {
+    let first = |i: usize| if i == 0 { 0 } else { ends[i - 1] };
+    let weights: Vec<_> = w.iter().enumerate().map(|(i, w)| (w, ends[i] - first(i))).collect();
+    stripe_room(&weights, tunables)
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 
 // The largest of WIDTH neighbouring lanes; every lane gets it.
 template <int WIDTH = 32> DEVICE u32 warp_max(u32 v) {
+#if __CUDA_ARCH__ >= 800
+    if constexpr (WIDTH == 32) return __reduce_max_sync(FULL, v);
+#endif
 #pragma unroll
     for (int d = WIDTH / 2; d > 0; d /= 2) v = max(v, __shfl_xor_sync(FULL, v, d));
     return v;

@@ -34,8 +34,8 @@ pub(super) static CHANNELS: CudaVariant = CudaVariant {
         let args = vec![Arg::Input(X), Arg::Input(STATE), Arg::Input(W), Arg::Output(0), Arg::I32(stretch as i32)];
         let state = vec![Arg::Input(X), Arg::Input(STATE)];
         vec![
-            Launch { entry: "ssm_conv", grid: [blocks, t.div_ceil(stretch), s], block, args },
-            Launch { entry: "ssm_conv_state", grid: [blocks, s, 1], block, args: state },
+            Launch { entry: "ssm_conv", grid: [blocks, t.div_ceil(stretch), s], block, shared: 0, args },
+            Launch { entry: "ssm_conv_state", grid: [blocks, s, 1], block, shared: 0, args: state },
         ]
     },
 };
