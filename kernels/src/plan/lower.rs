@@ -242,14 +242,15 @@ impl Lowerer<'_> {
             0 => None,
             bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
         };
-        let (useful, phases, scratch, little) = match kernel {
+        let (useful, phases, scratch, little, divisible) = match kernel {
             StepKernel::Cpu(k) => (
                 k.max_threads(&inst, &tunables).max(1),
                 k.phases(&inst, &tunables).max(1),
                 k.scratch(&inst, &tunables),
                 k.redundant(&inst),
+                k.divisible(&inst),
             ),
-            StepKernel::Cuda(_) | StepKernel::Transfer => (1, 1, 0, false),
+            StepKernel::Cuda(_) | StepKernel::Transfer => (1, 1, 0, false, false),
         };
         let on_workers = matches!(kernel, StepKernel::Cpu(_)) && self.threads > 1;
         let threads = useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1);
@@ -257,7 +258,7 @@ impl Lowerer<'_> {
             node: ix,
             kernel,
             threads,
-            pieces: pieces(ops::def(node.op).cost(&inst), threads, useful),
+            pieces: pieces(ops::def(node.op).cost(&inst), threads, useful, divisible),
             first_worker: 0,
             redundant: on_workers && tunables.redundant.unwrap_or(little),
             own_outputs: Vec::new(),
@@ -344,9 +345,9 @@ impl Lowerer<'_> {
 }
 
 /// How many pieces each of `threads` workers cuts its part into. Pieces let workers that are done early take from those
-/// that are slow, or have lost their core in the middle. Where each byte is used many times, a call first brings them into
-/// an order that suits it, and a piece does that again: those are few.
-fn pieces(cost: Cost, threads: usize, useful: usize) -> usize {
+/// that are slow, or have lost their core in the middle. Where each byte is used many times, a call may first bring them
+/// into an order that suits it, and a piece does that again: unless the kernel says that it is divisible, those are few.
+fn pieces(cost: Cost, threads: usize, useful: usize, divisible: bool) -> usize {
     // What a middling core reads in a microsecond; nothing depends on it but the size of pieces.
     const BYTES: f64 = 10e3;
     const PIECE_US: f64 = 25.0;
@@ -354,12 +355,16 @@ fn pieces(cost: Cost, threads: usize, useful: usize) -> usize {
     const STREAMS: f64 = 16.0;
     /// What a fast core computes in a microsecond.
     const FLOPS: f64 = 400e3;
+    const LONG_PIECE_US: f64 = 100.0;
+    const MANY: usize = 32;
+    const LONGEST_PIECE_US: f64 = 800.0;
     const FEW: usize = 4;
-    const LONG_PIECE_US: f64 = 800.0;
-    let (part_us, piece_us, most) = if cost.flops > STREAMS * cost.bytes {
-        (cost.flops / FLOPS, LONG_PIECE_US, FEW)
-    } else {
+    let (part_us, piece_us, most) = if cost.flops <= STREAMS * cost.bytes {
         (cost.bytes / BYTES, PIECE_US, MOST)
+    } else if divisible {
+        (cost.flops / FLOPS, LONG_PIECE_US, MANY)
+    } else {
+        (cost.flops / FLOPS, LONGEST_PIECE_US, FEW)
     };
     ((part_us / threads as f64 / piece_us) as usize).min(useful / threads).clamp(1, most)
 }

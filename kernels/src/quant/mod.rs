@@ -28,7 +28,7 @@ pub use dot::{MAX_COLUMNS, dot_f, dot_q, dot_rows, quantize_activations, quantiz
 
 pub use panel::{Columns, Panel};
 pub use rows8::{gemv_rows8, pack_rows8, unpack_rows8};
-pub use tile::{TILE_ROWS, Tile, gemm_tile};
+pub use tile::{Rows, TILE_ROWS, Tile, gemm_tile};
 
 use crate::DType;
 use block::{Block32, Block256};

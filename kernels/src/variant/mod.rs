@@ -204,6 +204,11 @@ pub trait Kernel: Sync {
         1
     }
 
+    /// Whether parts may be small: not if each first prepares something that a larger part would prepare once.
+    fn divisible(&self, _inst: &Instance) -> bool {
+        false
+    }
+
     /// Whether it is so little that every worker may as well do all of it for itself: what reads the result then waits
     /// for nobody. The planner does so where results are whole temporaries of one phase; [`Tunables::redundant`] overrules.
     fn redundant(&self, _inst: &Instance) -> bool {

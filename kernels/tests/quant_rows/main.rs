@@ -6,7 +6,7 @@ use blocks::{activations, exact, weight_rows};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, Panel, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
+    BLOCK_TYPES, Columns, Panel, Rows, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
     quantize_row, unpack_rows8,
 };
 use proptest::prelude::*;
@@ -141,13 +141,12 @@ proptest! {
         for &isa in Isa::available() {
             let mut tile = Tile::new(isa);
             // A larger tile first: what it leaves behind must not show.
-            tile.unpack_rows(dtype, &weight_rows(dtype, 16, n, !seed), n);
-            tile.unpack_rows(dtype, &w, n);
             let mut panel = Panel::new(isa);
             panel.pack(dtype, columns, 1..count, n);
+            gemm_tile(&mut tile, Rows::Plain(&weight_rows(dtype, 16, n, !seed)), &panel, &[], |_, _| {});
             let mut seen = Vec::new();
             let mut wrong = None;
-            gemm_tile(&mut tile, &panel, &w, |i, products| {
+            gemm_tile(&mut tile, Rows::Plain(&w), &panel, &w, |i, products| {
                 seen.push(i);
                 let x = &xs[index[i] as usize * column..][..column];
                 let expected: Vec<f32> = w.chunks_exact(stride).map(|row| dot_q(Isa::Scalar, dtype, row, x, n)).collect();
@@ -172,15 +171,12 @@ proptest! {
         for &isa in Isa::available() {
             let mut panel = Panel::new(isa);
             panel.pack(dtype, Columns::all(&xs, column), 0..5, n);
-            let products = |tile: &mut Tile| {
+            let products = |rows: Rows<'_>| {
                 let mut out = Vec::new();
-                gemm_tile(tile, &panel, &[], |_, y| out.extend(y.iter().map(|y| y.to_bits())));
+                gemm_tile(&mut Tile::new(isa), rows, &panel, &[], |_, y| out.extend(y.iter().map(|y| y.to_bits())));
                 out
             };
-            let (mut plain, mut interleaved) = (Tile::new(isa), Tile::new(isa));
-            plain.unpack_rows(dtype, &w, n);
-            interleaved.unpack_rows8(dtype, &packed, n);
-            prop_assert_eq!(products(&mut plain), products(&mut interleaved), "{} {}", isa, dtype);
+            prop_assert_eq!(products(Rows::Plain(&w)), products(Rows::Packed(&packed)), "{} {}", isa, dtype);
         }
     }
 }

@@ -2,8 +2,12 @@
 //! `[n_used, T]`, weight `[F, N, experts]`; the result is `[N, T]`.
 
 use super::{check_experts, check_ids, columns_per_expert, cuda, expert_bytes, grouped, id_of, staged};
+use crate::cpu::Isa;
+use crate::math::{Level, Task, dispatch};
 use crate::ops::mul_mat::{dot, weight_row};
-use crate::ops::multiply::{Columns, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Rows8, Weight};
+use crate::ops::multiply::{
+    Columns, Deal, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Piece, Rows8, Weight, group_once,
+};
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
 use crate::{Backend, Call, Cost, DType, Instance, Layout, Op, Params, Variant};
@@ -83,6 +87,7 @@ impl OpDef for MoeDown {
             case(DType::Q8_0, [32, 16, 2], [1, 60]),
             case(DType::Q6_K, [256, 136, 3], [2, 70]),
             case(DType::F32, [19, 7, 4], [2, 5]),
+            case(DType::F32, [19, 7, 4], [3, 17]),
         ]
     }
 
@@ -91,8 +96,11 @@ impl OpDef for MoeDown {
     }
 }
 
-/// One way to multiply. Workers share the rows of the result and take all experts' products for theirs, adding them up
-/// expert by expert: no product is stored, and the order does not depend on who computes.
+/// One way to multiply.
+///
+/// For few tokens workers share the rows of the result and take all experts' products for theirs, adding them up expert by
+/// expert: no product is stored. For many they share the experts: each is read as it lies, its columns are prepared once, and
+/// its products are stored, to be added up in the same order when all are there.
 struct Down<M> {
     spec: Spec,
     multiply: PhantomData<M>,
@@ -162,56 +170,165 @@ impl<M: Multiply> Kernel for Down<M> {
     }
 
     fn max_threads(&self, inst: &Instance, tunables: &Tunables) -> usize {
-        inst.inputs[3].ne[1].div_ceil(tunables.get(0).next_multiple_of(M::GROUP))
+        let (ids, down) = (&inst.inputs[1], &inst.inputs[3]);
+        let tasks = down.ne[1].div_ceil(tunables.get(0).next_multiple_of(M::GROUP));
+        if group_once(ids) { tasks * ids.elements().min(down.ne[2]) } else { tasks }
     }
 
     fn scratch(&self, inst: &Instance, tunables: &Tunables) -> usize {
         let (ids, down) = (&inst.inputs[1], &inst.inputs[3]);
+        if group_once(ids) {
+            return M::scratch(down);
+        }
         let block = block(tunables.get(0).next_multiple_of(M::GROUP), down.ne[1], ids.ne[1]);
         Experts::scratch(ids, down.ne[2]) + floats(ids.elements()) + floats(block * ids.ne[1]) + M::scratch(down)
     }
 
+    fn shared_scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        let (ids, down) = (&inst.inputs[1], &inst.inputs[3]);
+        if group_once(ids) { Experts::scratch(ids, down.ne[2]) + floats(ids.elements() * down.ne[1]) } else { 0 }
+    }
+
+    fn phases(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        if group_once(&inst.inputs[1]) { 3 } else { 1 }
+    }
+
+    /// A piece of many tokens prepares the columns of the experts that it has, which are few.
+    fn divisible(&self, inst: &Instance) -> bool {
+        group_once(&inst.inputs[1])
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
-        let (h, ids, weights, down) = (&call.inputs[0], &call.inputs[1], &call.inputs[2], &call.inputs[3]);
-        let (y, n, used, tokens) = (&call.outputs[0], down.ne(1), ids.ne(0), ids.ne(1));
-        let task = call.tunables.get(0).next_multiple_of(M::GROUP);
-        let block = block(task, n, tokens);
-        let mine = call.share(n.div_ceil(task));
-        // SAFETY: ids are live; h has a row for each slot.
-        let ((experts, rest), all) =
-            unsafe { (Experts::group(ids, down.ne(2), call.scratch), Columns::planes(h, 0, tokens, 0)) };
-        let (weight, rest) = take_f32(rest, ids.layout.elements());
-        let (sums, rest) = take_f32(rest, block * tokens);
-        // Weights in the order of the slots, so that the inner loop neither divides nor looks for them.
-        for (weight, &slot) in weight.iter_mut().zip(experts.slots) {
-            // SAFETY: each slot has a weight.
-            *weight = unsafe { weights.get_f32([slot as usize % used, slot as usize / used, 0, 0]) };
+        let (ids, experts) = (&call.inputs[1], call.inputs[3].ne(2));
+        if !group_once(&ids.layout) {
+            // SAFETY: the contract is the same.
+            return unsafe { by_rows::<M>(call) };
         }
-        let end = (mine.end * task).min(n);
-        for first in (mine.start * task..end).step_by(block) {
-            let rows: Range<usize> = first..end.min(first + block);
-            let width = rows.len();
-            sums[..width * tokens].fill(0.0);
-            for (expert, slots) in experts.iter() {
-                let columns = all.indexed(&experts.slots[slots.clone()]);
-                let (weight, token) = (&weight[slots.clone()], &experts.tokens[slots.clone()]);
-                // SAFETY: expert, rows and columns exist.
-                unsafe {
-                    let w = Weight::of(down, expert, 0);
-                    M::rows(&w, rows.clone(), &columns, 0..slots.len(), rest, &mut |i, row, products| {
-                        let sums = &mut sums[token[i] as usize * width + row - first..][..products.len()];
-                        for (sum, product) in sums.iter_mut().zip(products) {
-                            *sum += weight[i] * product;
-                        }
-                    });
-                }
+        // SAFETY: the contract is the same; the shared scratch has the experts, then the products, as phases go by.
+        unsafe {
+            let products = call.shared.add(Experts::scratch(&ids.layout, experts)).cast::<f32>();
+            match call.phase {
+                0 if call.ith == 0 => Experts::group_for_all(ids, experts, call.shared),
+                0 => {}
+                1 => by_expert::<M>(call, &Experts::grouped(&ids.layout, experts, call.shared), products),
+                _ => sum_up(call, &Experts::grouped(&ids.layout, experts, call.shared), products),
             }
-            for (t, sums) in sums[..width * tokens].chunks_exact(width).enumerate() {
-                // SAFETY: row t exists, its elements are contiguous, and these are this worker's.
-                unsafe {
-                    let to = y.row_ptr(t, 0, 0).cast::<f32>().add(first);
-                    std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
-                }
+        }
+    }
+}
+
+/// Products of a part of the experts, all rows of a slot side by side, slots in their order by expert.
+///
+/// # Safety
+/// As [`Kernel::run`]; the slots are grouped, and `products` has room for all.
+unsafe fn by_expert<M: Multiply>(call: &mut Call<'_>, experts: &Experts<'_>, products: *mut f32) {
+    let (h, ids, down) = (&call.inputs[0], &call.inputs[1], &call.inputs[3]);
+    let n = down.ne(1);
+    let task = call.tunables.get(0).next_multiple_of(M::GROUP);
+    let deal = Deal { rows: n, task, fixed: M::FIXED, ith: call.ith, nth: call.nth };
+    // SAFETY: h has a row for each slot.
+    let all = unsafe { Columns::planes(h, 0, ids.ne(1), 0) };
+    for Piece { expert, rows, slots } in experts.share(deal) {
+        let columns = all.indexed(&experts.slots[slots.clone()]);
+        // SAFETY: expert, rows and columns exist; no other part has these rows of this expert.
+        unsafe {
+            let w = Weight::of(down, expert, 0);
+            M::rows(&w, rows, &columns, 0..slots.len(), call.scratch, &mut |i, row, some| {
+                let to = products.add((slots.start + i) * n + row);
+                std::ptr::copy_nonoverlapping(some.as_ptr(), to, some.len());
+            });
+        }
+    }
+}
+
+/// The weighted sums of a part of the tokens, expert by expert.
+///
+/// # Safety
+/// As [`Kernel::run`]; all products are there.
+unsafe fn sum_up(call: &mut Call<'_>, experts: &Experts<'_>, products: *const f32) {
+    let (ids, weights, y) = (&call.inputs[1], &call.inputs[2], &call.outputs[0]);
+    let (used, n, isa) = (ids.ne(0), y.ne(0), Isa::detect());
+    for t in call.share(ids.ne(1)) {
+        // SAFETY: row t exists, its elements are contiguous, and it is this part's.
+        let sums = unsafe { std::slice::from_raw_parts_mut(y.row_ptr(t, 0, 0).cast::<f32>(), n) };
+        sums.fill(0.0);
+        let mut next = 0;
+        for _ in 0..used {
+            // Few, and rising places are rising experts.
+            let places = experts.places[used * t..][..used].iter().enumerate();
+            let Some((u, &place)) = places.filter(|&(_, &p)| p >= next).min_by_key(|&(_, &p)| p) else { break };
+            next = place + 1;
+            // SAFETY: each slot has a weight and products.
+            unsafe {
+                let products = std::slice::from_raw_parts(products.add(place as usize * n), n);
+                dispatch(isa, AddWeighted { sums, products, weight: weights.get_f32([u, t, 0, 0]) });
+            }
+        }
+    }
+}
+
+/// `sums += weight * products`.
+struct AddWeighted<'a> {
+    sums: &'a mut [f32],
+    products: &'a [f32],
+    weight: f32,
+}
+
+impl Task for AddWeighted<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Level>(self) {
+        for (sum, product) in self.sums.iter_mut().zip(self.products) {
+            *sum += self.weight * product;
+        }
+    }
+}
+
+/// The weighted sums of a part of the rows.
+///
+/// # Safety
+/// As [`Kernel::run`].
+unsafe fn by_rows<M: Multiply>(call: &mut Call<'_>) {
+    let (h, ids, weights, down) = (&call.inputs[0], &call.inputs[1], &call.inputs[2], &call.inputs[3]);
+    let (y, n, used, tokens) = (&call.outputs[0], down.ne(1), ids.ne(0), ids.ne(1));
+    let task = call.tunables.get(0).next_multiple_of(M::GROUP);
+    let block = block(task, n, tokens);
+    let mine = call.share(n.div_ceil(task));
+    // SAFETY: ids are live; h has a row for each slot.
+    let ((experts, rest), all) =
+        unsafe { (Experts::group(ids, down.ne(2), call.scratch), Columns::planes(h, 0, tokens, 0)) };
+    let (weight, rest) = take_f32(rest, ids.layout.elements());
+    let (sums, rest) = take_f32(rest, block * tokens);
+    // Weights in the order of the slots, so that the inner loop neither divides nor looks for them.
+    for (weight, &slot) in weight.iter_mut().zip(experts.slots) {
+        // SAFETY: each slot has a weight.
+        *weight = unsafe { weights.get_f32([slot as usize % used, slot as usize / used, 0, 0]) };
+    }
+    let end = (mine.end * task).min(n);
+    for first in (mine.start * task..end).step_by(block) {
+        let rows: Range<usize> = first..end.min(first + block);
+        let width = rows.len();
+        sums[..width * tokens].fill(0.0);
+        for (expert, slots) in experts.iter() {
+            let columns = all.indexed(&experts.slots[slots.clone()]);
+            let (weight, token) = (&weight[slots.clone()], &experts.tokens[slots.clone()]);
+            // SAFETY: expert, rows and columns exist.
+            unsafe {
+                let w = Weight::of(down, expert, 0);
+                M::rows(&w, rows.clone(), &columns, 0..slots.len(), rest, &mut |i, row, products| {
+                    let sums = &mut sums[token[i] as usize * width + row - first..][..products.len()];
+                    for (sum, product) in sums.iter_mut().zip(products) {
+                        *sum += weight[i] * product;
+                    }
+                });
+            }
+        }
+        for (t, sums) in sums[..width * tokens].chunks_exact(width).enumerate() {
+            // SAFETY: row t exists, its elements are contiguous, and these are this worker's.
+            unsafe {
+                let to = y.row_ptr(t, 0, 0).cast::<f32>().add(first);
+                std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::math::{Level, Task, dispatch, silu};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::multiply::{
     Columns, Deal, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Piece, Places, Rows8, Weight,
-    same_activations,
+    group_once, same_activations,
 };
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
@@ -166,17 +166,46 @@ impl<M: Multiply> Kernel for UpGate<M> {
 
     fn scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
         let (ids, gate, up) = (&inst.inputs[1], &inst.inputs[2], &inst.inputs[3]);
-        Experts::scratch(ids, up.ne[2]) + M::scratch(gate).max(M::scratch(up))
+        let own = if group_once(ids) { 0 } else { Experts::scratch(ids, up.ne[2]) };
+        own + M::scratch(gate).max(M::scratch(up))
+    }
+
+    fn shared_scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        let (ids, up) = (&inst.inputs[1], &inst.inputs[3]);
+        if group_once(ids) { Experts::scratch(ids, up.ne[2]) } else { 0 }
+    }
+
+    fn phases(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        if group_once(&inst.inputs[1]) { 2 } else { 1 }
+    }
+
+    /// A piece prepares the columns of the experts that it has, which are few.
+    fn divisible(&self, _inst: &Instance) -> bool {
+        true
     }
 
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (x, ids, gate, up) = (&call.inputs[0], &call.inputs[1], &call.inputs[2], &call.inputs[3]);
         let y = &call.outputs[0];
+        let once = group_once(&ids.layout);
+        if once && call.phase == 0 {
+            if call.ith == 0 {
+                // SAFETY: ids are live; the shared scratch has this size, and this part alone touches it in this phase.
+                unsafe { Experts::group_for_all(ids, up.ne(2), call.shared) };
+            }
+            return;
+        }
         let task = call.tunables.get(0).next_multiple_of(M::GROUP);
         let deal = Deal { rows: up.ne(1), task, fixed: M::FIXED, ith: call.ith, nth: call.nth };
-        // SAFETY: ids are live; x has a row for each token, y for each slot.
+        // SAFETY: ids are live; what was grouped for all was so in the phase before; x has a row for each token, y for each
+        // slot.
         let ((experts, rest), all, to) = unsafe {
-            (Experts::group(ids, up.ne(2), call.scratch), Columns::planes(x, 0, 1, 0), Places::planes(y, 0, y.ne(2), 0))
+            let experts = if once {
+                (Experts::grouped(&ids.layout, up.ne(2), call.shared), &mut *call.scratch)
+            } else {
+                Experts::group(ids, up.ne(2), call.scratch)
+            };
+            (experts, Columns::planes(x, 0, 1, 0), Places::planes(y, 0, y.ne(2), 0))
         };
         let isa = Isa::detect();
         for Piece { expert, rows, slots } in experts.share(deal) {

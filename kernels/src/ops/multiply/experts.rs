@@ -4,7 +4,8 @@
 use crate::{Layout, TensorPtr};
 use std::ops::Range;
 
-/// Slots (of a token, one of its experts) grouped by expert. Every worker makes its own: it costs less than a barrier.
+/// Slots (of a token, one of its experts) grouped by expert. For few tokens every worker makes its own, which costs less
+/// than a barrier; for many, one makes it for all.
 pub(in crate::ops) struct Experts<'a> {
     /// Experts that have a slot, rising.
     active: &'a [u32],
@@ -14,6 +15,8 @@ pub(in crate::ops) struct Experts<'a> {
     pub slots: &'a [u32],
     /// Their tokens, in the order of `slots`.
     pub tokens: &'a [u32],
+    /// Where each slot is in `slots`.
+    pub places: &'a [u32],
 }
 
 /// One worker's piece: rows of an expert with all of its slots.
@@ -40,8 +43,18 @@ pub(in crate::ops) struct Deal {
     pub nth: usize,
 }
 
-fn words(ids: &Layout, experts: usize) -> [usize; 4] {
-    [ids.elements().min(experts), experts + 1, ids.elements(), ids.elements()]
+/// From so many tokens on grouping them takes longer than a barrier.
+const MANY_TOKENS: usize = 16;
+
+/// Whether one worker should group the tokens for all.
+pub(in crate::ops) fn group_once(ids: &Layout) -> bool {
+    ids.ne[1] >= MANY_TOKENS
+}
+
+/// The number of active experts, and lengths of the lists.
+fn words(ids: &Layout, experts: usize) -> [usize; 6] {
+    let slots = ids.elements();
+    [1, slots.min(experts), experts + 1, slots, slots, slots]
 }
 
 impl<'a> Experts<'a> {
@@ -61,37 +74,78 @@ impl<'a> Experts<'a> {
         let (own, rest) = scratch.split_at_mut(Self::scratch(&ids.layout, experts));
         // SAFETY: scratch is aligned to 64, every bit pattern is a u32, the length is rounded down to whole ones.
         let own = unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u32>(), own.len() / 4) };
-        let [a, s, n, _] = words(&ids.layout, experts);
-        let (active, own) = own.split_at_mut(a);
-        let (starts, own) = own.split_at_mut(s);
-        let (slots, own) = own.split_at_mut(n);
-        let tokens = &mut own[..n];
-        let used = ids.ne(0);
-        // SAFETY: slots are the elements of ids.
-        let expert = |slot: usize| unsafe { ids.get_i32([slot % used, slot / used, 0, 0]) } as usize;
-        starts.fill(0);
-        for slot in 0..n {
-            let e = expert(slot);
-            assert!(e < experts, "expert {e} of {experts}");
-            starts[e] += 1;
-        }
-        // From counts to ends, then, slots being placed from the last to the first, to starts.
-        let (mut end, mut found) = (0, 0);
-        for (e, start) in starts.iter_mut().enumerate() {
-            if *start > 0 {
-                active[found] = e as u32;
-                found += 1;
+        {
+            let [f, a, s, n, ..] = words(&ids.layout, experts);
+            let (found, lists) = own.split_at_mut(f);
+            let (active, lists) = lists.split_at_mut(a);
+            let (starts, lists) = lists.split_at_mut(s);
+            let (slots, lists) = lists.split_at_mut(n);
+            let (tokens, places) = lists.split_at_mut(n);
+            let used = ids.ne(0);
+            // SAFETY: an element of ids.
+            let expert = |u: usize, t: usize| unsafe { ids.get_i32([u, t, 0, 0]) } as usize;
+            starts.fill(0);
+            for t in 0..ids.ne(1) {
+                for u in 0..used {
+                    let e = expert(u, t);
+                    assert!(e < experts, "expert {e} of {experts}");
+                    starts[e] += 1;
+                }
             }
-            end += *start;
-            *start = end;
+            // From counts to ends, then, slots being placed from the last to the first, to starts.
+            let mut end = 0;
+            found[0] = 0;
+            for (e, start) in starts.iter_mut().enumerate() {
+                if *start > 0 {
+                    active[found[0] as usize] = e as u32;
+                    found[0] += 1;
+                }
+                end += *start;
+                *start = end;
+            }
+            for t in (0..ids.ne(1)).rev() {
+                for u in (0..used).rev() {
+                    let start = &mut starts[expert(u, t)];
+                    *start -= 1;
+                    slots[*start as usize] = (u + used * t) as u32;
+                    tokens[*start as usize] = t as u32;
+                    places[u + used * t] = *start;
+                }
+            }
         }
-        for slot in (0..n).rev() {
-            let start = &mut starts[expert(slot)];
-            *start -= 1;
-            slots[*start as usize] = slot as u32;
-            tokens[*start as usize] = (slot / used) as u32;
+        (Self::of(own, &ids.layout, experts), rest)
+    }
+
+    /// [`Self::group`] into scratch of exactly its size, for [`Self::grouped`].
+    ///
+    /// # Safety
+    /// As `group`; `scratch` is writable for [`Self::scratch`] bytes, and nobody else touches it.
+    pub unsafe fn group_for_all(ids: &TensorPtr, experts: usize, scratch: *mut u8) {
+        // SAFETY: by the caller's contract.
+        unsafe {
+            let own = std::slice::from_raw_parts_mut(scratch, Self::scratch(&ids.layout, experts));
+            Experts::group(ids, experts, own);
         }
-        (Experts { active: &active[..found], starts, slots, tokens }, rest)
+    }
+
+    /// What [`Self::group`] left in scratch that others may read.
+    ///
+    /// # Safety
+    /// `scratch` is what `group_for_all` got for the same layout and number of experts; nobody writes it any more.
+    pub unsafe fn grouped(ids: &Layout, experts: usize, scratch: *const u8) -> Experts<'a> {
+        // SAFETY: by the caller's contract as many words are there.
+        let own = unsafe { std::slice::from_raw_parts(scratch.cast::<u32>(), Self::scratch(ids, experts) / 4) };
+        Self::of(own, ids, experts)
+    }
+
+    fn of(own: &'a [u32], ids: &Layout, experts: usize) -> Experts<'a> {
+        let [f, a, s, n, ..] = words(ids, experts);
+        let (found, lists) = own.split_at(f);
+        let (active, lists) = lists.split_at(a);
+        let (starts, lists) = lists.split_at(s);
+        let (slots, lists) = lists.split_at(n);
+        let (tokens, lists) = lists.split_at(n);
+        Experts { active: &active[..found[0] as usize], starts, slots, tokens, places: &lists[..n] }
     }
 
     /// Experts with their slots, rising.
@@ -138,6 +192,7 @@ mod tests {
     #[test]
     fn slots_are_grouped_by_expert_in_order() {
         grouped(&[3, 0, 3, 1, 0, 3], 2, 5, |e| {
+            assert!((0..6).all(|slot| e.slots[e.places[slot] as usize] == slot as u32));
             let groups: Vec<_> =
                 e.iter().map(|(x, s)| (x, e.slots[s.clone()].to_vec(), e.tokens[s].to_vec())).collect();
             let want = [(0, vec![1, 4], vec![0, 2]), (1, vec![3], vec![1]), (3, vec![0, 2, 5], vec![0, 1, 2])];

@@ -4,7 +4,7 @@ use super::rows8::{packable, tiles_win};
 use super::{Columns, Multiply, SOME_COLUMNS, Weight, float};
 use crate::Layout;
 use crate::cpu::Isa;
-use crate::quant::{Panel, TILE_ROWS, Tile, activation_for, gemm_tile};
+use crate::quant::{Panel, Rows, TILE_ROWS, Tile, activation_for, gemm_tile};
 use crate::variant::{Form, Packing, Reason, Tunable};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,11 +13,14 @@ use std::thread::LocalKey;
 /// `gemm`.
 pub(in crate::ops) struct Gemm;
 
+/// Tiles of packed rows, multiplied by AMX or not.
+pub(in crate::ops) struct Packed<const AMX: bool>;
+
 /// `gemm_rows8`.
-pub(in crate::ops) struct GemmRows8;
+pub(in crate::ops) type GemmRows8 = Packed<false>;
 
 /// `gemm_amx`.
-pub(in crate::ops) struct GemmAmx;
+pub(in crate::ops) type GemmAmx = Packed<true>;
 
 const ROWS: Tunable = Tunable { name: "rows", doc: "rows a task", default: 16, values: &[16, 64] };
 
@@ -46,7 +49,7 @@ fn work(isa: Isa) -> RefCell<Work> {
 
 thread_local! {
     static WORK: RefCell<Work> = work(Isa::detect().without_amx());
-    static AMX: RefCell<Work> = work(Isa::detect());
+    static WITH_AMX: RefCell<Work> = work(Isa::detect());
 }
 
 impl Multiply for Gemm {
@@ -84,56 +87,25 @@ impl Multiply for Gemm {
             // SAFETY: the contract is the same.
             return unsafe { float::rows(w, rows, x, range, scratch, emit) };
         }
-        // SAFETY: the contract is the same; a tile is filled from plain rows.
-        unsafe { tiles(&WORK, w, rows, x, range, |tile, bytes| tile.unpack_rows(w.dtype, bytes, w.k), emit) }
+        // SAFETY: the contract is the same; rows are as in the file.
+        unsafe { tiles(&WORK, w, Rows::Plain, rows, x, range, emit) }
     }
 }
 
-impl Multiply for GemmRows8 {
-    const NAME: &'static str = "gemm_rows8";
-    const SUMMARY: &'static str =
-        "as gemm, from the packed rows that rows8 keeps: tiles unpack faster; wins for prompts";
+impl<const AMX: bool> Multiply for Packed<AMX> {
+    const NAME: &'static str = if AMX { "gemm_amx" } else { "gemm_rows8" };
+    const SUMMARY: &'static str = if AMX {
+        "as gemm_rows8, multiplied by AMX int8 tiles, scales in the codes; wins from some tens of tokens on"
+    } else {
+        "as gemm, from the packed rows that rows8 keeps: tiles unpack faster; wins for prompts"
+    };
     const TOLERANCE: f32 = 1.5e-2;
     const GROUP: usize = TILE_ROWS;
-    const FIXED: usize = 8;
-    const ROWS: Tunable = ROWS;
-
-    fn supports(w: &Layout) -> Result<(), Reason> {
-        packable(w)
-    }
-
-    fn preferred(w: &Layout, columns: usize) -> bool {
-        tiles_win(w, columns)
-    }
-
-    fn weight_form(_w: &Layout) -> Form {
-        Form::Packed(Packing::Rows8)
-    }
-
-    unsafe fn rows(
-        w: &Weight,
-        rows: Range<usize>,
-        x: &Columns<'_>,
-        range: Range<usize>,
-        _scratch: &mut [u8],
-        emit: &mut impl FnMut(usize, usize, &[f32]),
-    ) {
-        // SAFETY: the contract is the same; a tile is filled from packed rows, as asked for.
-        unsafe { tiles(&WORK, w, rows, x, range, |tile, bytes| tile.unpack_rows8(w.dtype, bytes, w.k), emit) }
-    }
-}
-
-impl Multiply for GemmAmx {
-    const NAME: &'static str = "gemm_amx";
-    const SUMMARY: &'static str =
-        "as gemm_rows8, multiplied by AMX int8 tiles, scales in the codes; wins from a few tokens on";
-    const TOLERANCE: f32 = 1.5e-2;
-    const GROUP: usize = TILE_ROWS;
-    const FIXED: usize = 40;
+    const FIXED: usize = if AMX { 40 } else { 4 };
     const ROWS: Tunable = ROWS;
 
     fn here() -> Result<(), Reason> {
-        Reason::unless(Isa::detect().amx().is_some(), || "no AMX int8, or the system does not give it".into())
+        Reason::unless(!AMX || Isa::detect().amx().is_some(), || "no AMX int8, or the system does not give it".into())
     }
 
     fn supports(w: &Layout) -> Result<(), Reason> {
@@ -141,8 +113,8 @@ impl Multiply for GemmAmx {
         packable(w)
     }
 
-    fn preferred(_w: &Layout, columns: usize) -> bool {
-        columns >= AMX_COLUMNS
+    fn preferred(w: &Layout, columns: usize) -> bool {
+        if AMX { columns >= AMX_COLUMNS } else { tiles_win(w, columns) }
     }
 
     fn weight_form(_w: &Layout) -> Form {
@@ -157,20 +129,20 @@ impl Multiply for GemmAmx {
         _scratch: &mut [u8],
         emit: &mut impl FnMut(usize, usize, &[f32]),
     ) {
-        // SAFETY: the contract is the same; a tile is filled from packed rows, as asked for.
-        unsafe { tiles(&AMX, w, rows, x, range, |tile, bytes| tile.unpack_rows8(w.dtype, bytes, w.k), emit) }
+        // SAFETY: the contract is the same; rows are packed, as asked for.
+        unsafe { tiles(if AMX { &WITH_AMX } else { &WORK }, w, Rows::Packed, rows, x, range, emit) }
     }
 }
 
 /// # Safety
 /// As [`Multiply::rows`] for a block type.
-unsafe fn tiles(
+unsafe fn tiles<'w>(
     work: &'static LocalKey<RefCell<Work>>,
     w: &Weight,
+    as_rows: fn(&'w [u8]) -> Rows<'w>,
     rows: Range<usize>,
     x: &Columns<'_>,
     range: Range<usize>,
-    unpack: impl Fn(&mut Tile, &[u8]),
     emit: &mut impl FnMut(usize, usize, &[f32]),
 ) {
     // SAFETY: activations of a block type are quantised.
@@ -187,11 +159,11 @@ unsafe fn tiles(
                 for first in (base..base + height).step_by(TILE_ROWS) {
                     let n = TILE_ROWS.min(base + height - first);
                     // SAFETY: the rows exist and follow one another, as `supports` asked.
-                    unpack(tile, unsafe { w.rows(first, n) });
+                    let some_rows = as_rows(unsafe { w.rows(first, n) });
                     let next = TILE_ROWS.min(rows.end - first - n);
                     // SAFETY: as above.
                     let ahead = if next > 0 { unsafe { w.rows(first + n, next) } } else { &[] };
-                    gemm_tile(tile, panel, ahead, |c, y| {
+                    gemm_tile(tile, some_rows, panel, ahead, |c, y| {
                         products[(c - from) * height + first - base..][..n].copy_from_slice(y);
                     });
                 }

@@ -17,7 +17,7 @@ pub(super) mod tensor;
 pub(super) use columns::{Columns, Places};
 pub(super) use dequant::Dequant;
 pub(super) use dot::Dot;
-pub(super) use experts::{Deal, Experts, Piece};
+pub(super) use experts::{Deal, Experts, Piece, group_once};
 pub(super) use gemm::{Gemm, GemmAmx, GemmRows8};
 pub(super) use rows8::Rows8;
 pub(super) use share::spans;
@@ -30,6 +30,8 @@ use std::ops::Range;
 /// From so many columns on, a tile unpacked once for all of them beats packed rows unpacked for every eight (measured on
 /// Zen 3; below, the tile's detour through memory costs more than it saves).
 const MANY_COLUMNS: usize = 32;
+/// The same with AVX-512, by count of instructions.
+const MANY_COLUMNS_512: usize = 8;
 /// The same for rows as they lie in the file, unpacked for every eight columns.
 const SOME_COLUMNS: usize = 12;
 

@@ -1,6 +1,6 @@
 //! Eight interleaved rows at a time: no horizontal sums, and one load of activations for eight rows.
 
-use super::{Columns, MANY_COLUMNS, Multiply, Weight, block_type};
+use super::{Columns, MANY_COLUMNS, MANY_COLUMNS_512, Multiply, Weight, block_type};
 use crate::cpu::Isa;
 use crate::quant::gemv_rows8;
 use crate::variant::{Form, Packing, Reason, Tunable};
@@ -14,9 +14,10 @@ pub(super) const ROWS: usize = 8;
 pub(in crate::ops) struct Rows8;
 
 /// Whether tiles beat groups of eight: in blocks of 32 the scales of a tile weigh more than what it saves, unless the
-/// codes are signed.
+/// codes are signed. With AVX-512 tiles take sixteen rows at once where groups stay with eight.
 pub(super) fn tiles_win(w: &Layout, columns: usize) -> bool {
-    columns >= MANY_COLUMNS && (w.dtype.block_len() > 32 || matches!(w.dtype, DType::Q8_0 | DType::IQ4_NL))
+    let many = if Isa::detect().avx512_vnni().is_some() { MANY_COLUMNS_512 } else { MANY_COLUMNS };
+    columns >= many && (w.dtype.block_len() > 32 || matches!(w.dtype, DType::Q8_0 | DType::IQ4_NL))
 }
 
 /// Whether a weight can be packed in eights.

@@ -216,6 +216,19 @@ pub(super) unsafe fn levels(codes: __m256i) -> __m256i {
     unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(LEVELS.as_ptr().cast())), codes) }
 }
 
+/// The levels of sixteen codes in each half, plus 128.
+///
+/// # Safety
+/// As [`levels`].
+#[inline(always)]
+pub(super) unsafe fn levels_biased(codes: __m256i) -> __m256i {
+    // SAFETY: promised by the caller; the table is 16 bytes.
+    unsafe {
+        let table = _mm_xor_si128(load128(LEVELS.as_ptr().cast()), _mm_set1_epi8(-128));
+        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes)
+    }
+}
+
 impl Format256 for Iq4Xs {
     const BYTES: usize = 136;
 

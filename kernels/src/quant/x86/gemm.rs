@@ -10,11 +10,11 @@ use super::tile::{form_of, lines_of};
 use super::{gemm_amx, gemm_avx2, gemm_avx512, gemm_pairs, panel};
 use crate::DType;
 use crate::cpu::Isa;
-use crate::quant::panel::CHUNK;
+use crate::quant::panel::{CHUNK, Panel};
 use crate::quant::tile::{Line, Sums, TILE_ROWS};
 
 /// What a kernel multiplies: a tile's chunk with the same chunk of a few columns, of which it adds the products to their
-/// sums. As addresses, which [`multiply`] has checked: all blocks of the chunk at `w`; at `x` the chunk of as many columns
+/// sums. As addresses, whose lengths have been checked: all blocks of the chunk at `w`; at `x` the chunk of as many columns
 /// as the kernel takes, side by side; at `sums` those of the same columns.
 pub(super) struct Chunk {
     pub w: *const u8,
@@ -68,53 +68,64 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// Adds the products of a tile with all columns of a panel to `sums`, one for each column. Tile and panel were made for
-/// the level of `isa`, which is not scalar, and for rows of `n` weights.
+/// Adds the products of a tile with all columns of a panel to `sums`, one for each column: chunk by chunk, each of which
+/// `unpack` is asked for, from which block on and to where. Panel and lines are of the level of `isa`, which is not scalar.
 pub(in crate::quant) fn multiply(
     isa: Isa,
-    dtype: DType,
-    lines: &[Line],
-    n: usize,
-    panel: &[Line],
+    lines: &mut Vec<Line>,
+    panel: &Panel,
     sums: &mut [Sums],
     ahead: &[u8],
+    mut unpack: impl FnMut(usize, &mut [Line]),
 ) {
-    match isa {
-        Isa::Amx(token) => return gemm_amx::multiply(token, dtype, lines, n, panel, sums, ahead),
-        Isa::Avx512Vnni(token) => return gemm_avx512::multiply(token, dtype, lines, n, panel, sums, ahead),
-        Isa::Avx2(_) | Isa::Scalar => {}
-    }
+    let (dtype, n, columns) = (panel.weight, panel.n, sums.len());
     let form = form_of(isa, dtype);
     let (per_block, per_column) = (lines_of(dtype, form), panel::lines_of(form));
-    let columns = sums.len();
-    assert!(
-        lines.len() == n / dtype.block_len() * per_block && panel.len() == n.div_ceil(CHUNK) * columns * per_column
-    );
+    let (blocks, per_chunk, chunks) = (n / dtype.block_len(), CHUNK / dtype.block_len(), n.div_ceil(CHUNK));
+    let spare = if isa.amx().is_some() { gemm_amx::SPARE } else { 0 };
+    assert!(panel.lines.len() == (chunks * columns + spare) * per_column);
     if columns == 0 {
         return;
     }
-    let most = 4;
-    let per_chunk = CHUNK / dtype.block_len() * per_block;
-    let ahead = Ahead::new(ahead, n.div_ceil(CHUNK));
-    for (i, (lines, panel)) in lines.chunks(per_chunk).zip(panel.chunks_exact(columns * per_column)).enumerate() {
+    // Stale lines are overwritten, or belong to rows that are never read out.
+    lines.resize(per_chunk * per_block, Line([0; 64]));
+    let mut amx = isa.amx().map(|token| gemm_amx::Shaped::new(token, dtype, columns));
+    let ahead = Ahead::new(ahead, chunks);
+    for i in 0..chunks {
         ahead.fetch(i);
-        let mut c = 0;
-        while c < columns {
-            let left = columns - c;
-            let taken = if left >= most { most } else { 1 << left.ilog2() };
-            let chunk = Chunk {
-                w: lines.as_ptr().cast(),
-                blocks: lines.len() / per_block,
-                x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
-                sums: sums[c..c + taken].as_mut_ptr(),
-            };
-            match taken {
-                1 => of_columns::<1>(isa, dtype, &chunk),
-                2 => of_columns::<2>(isa, dtype, &chunk),
-                _ => of_columns::<4>(isa, dtype, &chunk),
-            }
-            c += taken;
+        let first = i * per_chunk;
+        let lines = &mut lines[..per_chunk.min(blocks - first) * per_block];
+        unpack(first, lines);
+        let columns = &panel.lines[i * columns * per_column..][..(columns + spare) * per_column];
+        match (isa, &mut amx) {
+            (Isa::Amx(_), Some(amx)) => amx.chunk(lines, columns, sums),
+            (Isa::Avx512Vnni(token), _) => gemm_avx512::chunk(token, dtype, lines, columns, sums),
+            _ => chunk(isa, dtype, lines, columns, sums),
         }
+    }
+}
+
+/// Adds the products of a chunk of a tile with that of all columns, with AVX2.
+fn chunk(isa: Isa, dtype: DType, lines: &[Line], panel: &[Line], sums: &mut [Sums]) {
+    const MOST: usize = 4;
+    let form = form_of(isa, dtype);
+    let (per_block, per_column, columns) = (lines_of(dtype, form), panel::lines_of(form), sums.len());
+    let mut c = 0;
+    while c < columns {
+        let left = columns - c;
+        let taken = if left >= MOST { MOST } else { 1 << left.ilog2() };
+        let chunk = Chunk {
+            w: lines.as_ptr().cast(),
+            blocks: lines.len() / per_block,
+            x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
+            sums: sums[c..c + taken].as_mut_ptr(),
+        };
+        match taken {
+            1 => of_columns::<1>(isa, dtype, &chunk),
+            2 => of_columns::<2>(isa, dtype, &chunk),
+            _ => of_columns::<4>(isa, dtype, &chunk),
+        }
+        c += taken;
     }
 }
 
@@ -137,7 +148,7 @@ fn of_columns<const C: usize>(isa: Isa, dtype: DType, chunk: &Chunk) {
 }
 
 fn of_32<T: Octet32, const C: usize>(isa: Isa, chunk: &Chunk) {
-    // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
+    // SAFETY: the token in `isa` proves the features; `chunk` has made the chunk of as many columns.
     unsafe {
         match isa {
             Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 32),
@@ -148,7 +159,7 @@ fn of_32<T: Octet32, const C: usize>(isa: Isa, chunk: &Chunk) {
 }
 
 fn of_256<T: Octet256, const C: usize>(isa: Isa, chunk: &Chunk) {
-    // SAFETY: the token in `isa` proves the features; `multiply` has checked the lengths and made the chunk.
+    // SAFETY: the token in `isa` proves the features; `chunk` has made the chunk of as many columns.
     unsafe {
         match isa {
             Isa::Avx2(_) if T::SIGNED => gemm_pairs::multiply::<C>(chunk, 256),

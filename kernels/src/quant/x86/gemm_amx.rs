@@ -12,9 +12,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use super::amx::{self, COLUMN, Results};
-use super::gemm::Ahead;
 use super::integer::broadcast;
 use super::lanes::load;
 use super::panel::{SUMS, lines_of as panel_lines, tail_of};
@@ -44,53 +44,61 @@ struct Chunk {
     group: usize,
 }
 
-/// Adds the products of a tile in planes with all columns of a panel to `sums`, one for each column.
-pub(super) fn multiply(
-    _: Amx,
+/// This thread's tiles, shaped for weights of a type and a number of columns until it is dropped.
+pub(super) struct Shaped {
     dtype: DType,
-    lines: &[Line],
-    n: usize,
-    panel: &[Line],
-    sums: &mut [Sums],
-    ahead: &[u8],
-) {
-    let (per_block, per_column) = (lines_of(dtype, Form::Planes), panel_lines(Form::Planes));
-    let (columns, chunks) = (sums.len(), n.div_ceil(CHUNK));
-    assert!(lines.len() == n / dtype.block_len() * per_block && panel.len() == (chunks * columns + SPARE) * per_column);
-    if columns == 0 {
-        return;
+    columns: usize,
+    group: usize,
+    out: Results,
+    /// Shapes are a thread's own.
+    _here: PhantomData<*const ()>,
+}
+
+impl Shaped {
+    /// Shapes the tiles for `columns` columns, at least one.
+    pub(super) fn new(_: Amx, dtype: DType, columns: usize) -> Shaped {
+        assert!(columns > 0);
+        // Groups of one size, as large as they can be: that is the shape of the tiles.
+        let group = columns.div_ceil(columns.div_ceil(amx::ROWS));
+        // SAFETY: the token proves AMX; a group is 1 to 16 columns, steps are as the products below want them, and they are
+        // released on drop.
+        unsafe { amx::shape(group, if dtype.block_len() == 32 { 32 } else { 64 }) };
+        Shaped { dtype, columns, group, out: Results([[[0; amx::ROWS]; amx::ROWS]; 4]), _here: PhantomData }
     }
-    // Groups of one size, as large as they can be: that is the shape of the tiles.
-    let group = columns.div_ceil(columns.div_ceil(amx::ROWS));
-    let small = dtype.block_len() == 32;
-    // SAFETY: the token proves AMX; a group is 1 to 16 columns, and steps are as the products below want them.
-    unsafe { amx::shape(group, if small { 32 } else { 64 }) };
-    let mut out = Results([[[0; amx::ROWS]; amx::ROWS]; 4]);
-    let ahead = Ahead::new(ahead, chunks);
-    for (i, lines) in lines.chunks(CHUNK / dtype.block_len() * per_block).enumerate() {
-        ahead.fetch(i);
+
+    /// Adds the products of a chunk in planes with that of all columns, behind which there are [`SPARE`] more, to `sums`.
+    pub(super) fn chunk(&mut self, lines: &[Line], panel: &[Line], sums: &mut [Sums]) {
+        let (per_block, per_column) = (lines_of(self.dtype, Form::Planes), panel_lines(Form::Planes));
+        let blocks = lines.len() / per_block;
+        assert!(lines.len() == blocks * per_block && blocks * self.dtype.block_len() <= CHUNK);
+        assert!(sums.len() == self.columns && panel.len() == (self.columns + SPARE) * per_column);
         let chunk = Chunk {
             w: lines.as_ptr(),
-            blocks: lines.len() / per_block,
-            x: panel[i * columns * per_column..].as_ptr().cast(),
+            blocks,
+            x: panel.as_ptr().cast(),
             sums: sums.as_mut_ptr(),
-            columns,
-            group,
+            columns: self.columns,
+            group: self.group,
         };
-        // SAFETY: the token proves the features, and the tiles are shaped; the chunk is one, as the lengths say, and the
-        // panel has `SPARE` columns behind its last.
+        // SAFETY: `new` had the token that proves the features, and the tiles are shaped; the chunk is one, as the lengths
+        // say, and the panel has `SPARE` columns behind its last.
         unsafe {
-            match dtype {
-                DType::Q2_K | DType::Q4_K | DType::Q5_K => chunk_of_256::<true>(&chunk, &mut out),
-                DType::Q3_K | DType::Q6_K | DType::IQ4_XS => chunk_of_256::<false>(&chunk, &mut out),
-                DType::Q4_1 | DType::Q5_1 => chunk_of_32::<true>(&chunk, &mut out),
-                DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => chunk_of_32::<false>(&chunk, &mut out),
+            match self.dtype {
+                DType::Q2_K | DType::Q4_K | DType::Q5_K => chunk_of_256::<true>(&chunk, &mut self.out),
+                DType::Q3_K | DType::Q6_K | DType::IQ4_XS => chunk_of_256::<false>(&chunk, &mut self.out),
+                DType::Q4_1 | DType::Q5_1 => chunk_of_32::<true>(&chunk, &mut self.out),
+                DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => chunk_of_32::<false>(&chunk, &mut self.out),
                 other => unreachable!("{other} is no block type"),
             }
         }
     }
-    // SAFETY: the token proves AMX.
-    unsafe { amx::release() };
+}
+
+impl Drop for Shaped {
+    fn drop(&mut self) {
+        // SAFETY: `new` had the token that proves AMX.
+        unsafe { amx::release() };
+    }
 }
 
 /// # Safety
@@ -103,6 +111,11 @@ unsafe fn chunk_of_256<const AFFINE: bool>(chunk: &Chunk, out: &mut Results) {
     unsafe {
         while c < chunk.columns {
             let (left, x) = (chunk.columns - c, chunk.x.add(COLUMN * c));
+            // Many columns come from the second cache level, and loads of tiles wait for each of their rows.
+            let (from, to) = (2 * chunk.group, (4 * chunk.group).min(left));
+            for line in (COLUMN * from..COLUMN * to.max(from)).step_by(64) {
+                _mm_prefetch::<_MM_HINT_T0>(x.add(line).cast());
+            }
             if left > chunk.group {
                 let second = chunk.group.min(left - chunk.group);
                 amx::two_groups(chunk.w, x, x.add(COLUMN * chunk.group), out);

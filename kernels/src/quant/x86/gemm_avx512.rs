@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::{Ahead, Chunk};
+use super::gemm::Chunk;
 use super::panel::{SUMS, lines_of as panel_lines, tail_of};
 use super::tile::{CODES_32, CODES_256, Form, LINES_32, lines_of};
 use crate::DType;
@@ -25,49 +25,34 @@ const STARTS: usize = 64;
 /// Most columns at a time: products, their sums, a line and a scale fill the registers.
 const MOST: usize = 12;
 
-/// Adds the products of a tile with all columns of a panel to `sums`, one for each column.
-pub(super) fn multiply(
-    _: Avx512Vnni,
-    dtype: DType,
-    lines: &[Line],
-    n: usize,
-    panel: &[Line],
-    sums: &mut [Sums],
-    ahead: &[u8],
-) {
+/// Adds the products of a chunk of a tile with that of all columns of a panel to `sums`, one for each column.
+pub(super) fn chunk(_: Avx512Vnni, dtype: DType, lines: &[Line], panel: &[Line], sums: &mut [Sums]) {
     let (per_block, per_column) = (lines_of(dtype, Form::Biased), panel_lines(Form::Biased));
-    let (columns, chunks) = (sums.len(), n.div_ceil(CHUNK));
-    assert!(lines.len() == n / dtype.block_len() * per_block && panel.len() == chunks * columns * per_column);
-    if columns == 0 {
-        return;
-    }
-    let ahead = Ahead::new(ahead, chunks);
-    let per_chunk = CHUNK / dtype.block_len() * per_block;
-    for (i, (lines, panel)) in lines.chunks(per_chunk).zip(panel.chunks_exact(columns * per_column)).enumerate() {
-        ahead.fetch(i);
-        let mut c = 0;
-        while c < columns {
-            let taken = together(columns - c);
-            let chunk = Chunk {
-                w: lines.as_ptr().cast(),
-                blocks: lines.len() / per_block,
-                x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
-                sums: sums[c..c + taken].as_mut_ptr(),
-            };
-            // SAFETY: the token proves the features; the chunk is one of these columns, as the lengths say.
-            unsafe {
-                match dtype {
-                    DType::Q2_K => block_of_256::<16, true>(taken, &chunk),
-                    DType::Q3_K | DType::Q6_K => block_of_256::<16, false>(taken, &chunk),
-                    DType::Q4_K | DType::Q5_K => block_of_256::<32, true>(taken, &chunk),
-                    DType::IQ4_XS => block_of_256::<32, false>(taken, &chunk),
-                    DType::Q4_1 | DType::Q5_1 => blocks_of_32::<true>(taken, &chunk),
-                    DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => blocks_of_32::<false>(taken, &chunk),
-                    other => unreachable!("{other} is no block type"),
-                }
+    let (columns, blocks) = (sums.len(), lines.len() / per_block);
+    assert!(lines.len() == blocks * per_block && blocks * dtype.block_len() <= CHUNK);
+    assert!(panel.len() == columns * per_column);
+    let mut c = 0;
+    while c < columns {
+        let taken = together(columns - c);
+        let chunk = Chunk {
+            w: lines.as_ptr().cast(),
+            blocks,
+            x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
+            sums: sums[c..c + taken].as_mut_ptr(),
+        };
+        // SAFETY: the token proves the features; the chunk is one of these columns, as the lengths say.
+        unsafe {
+            match dtype {
+                DType::Q2_K => block_of_256::<16, true>(taken, &chunk),
+                DType::Q3_K | DType::Q6_K => block_of_256::<16, false>(taken, &chunk),
+                DType::Q4_K | DType::Q5_K => block_of_256::<32, true>(taken, &chunk),
+                DType::IQ4_XS => block_of_256::<32, false>(taken, &chunk),
+                DType::Q4_1 | DType::Q5_1 => blocks_of_32::<true>(taken, &chunk),
+                DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => blocks_of_32::<false>(taken, &chunk),
+                other => unreachable!("{other} is no block type"),
             }
-            c += taken;
         }
+        c += taken;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::formats256::{Format256, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K, levels};
+use super::formats256::{Format256, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K, levels, levels_biased};
 use super::lanes::{bits, load, load_f16x8, nibbles, raise};
 
 /// Scales or mins of eight rows: four to a word.
@@ -20,6 +20,16 @@ pub(super) trait Octet256: Format256 {
     /// # Safety
     /// AVX2; `p` readable for `8 * BYTES`; `j < 8` and `s < 8`.
     unsafe fn step(p: *const u8, j: usize, s: usize) -> __m256i;
+
+    /// The same plus 128, for signed codes.
+    ///
+    /// # Safety
+    /// As [`Self::step`].
+    #[inline(always)]
+    unsafe fn biased(p: *const u8, j: usize, s: usize) -> __m256i {
+        // SAFETY: promised by the caller.
+        unsafe { _mm256_xor_si256(Self::step(p, j, s), _mm256_set1_epi8(-128)) }
+    }
 
     /// Scales, and mins where the type has any.
     ///
@@ -202,6 +212,12 @@ impl Octet256 for Iq4Xs {
     unsafe fn step(p: *const u8, j: usize, s: usize) -> __m256i {
         // SAFETY: promised by the caller; words 1 to 32 are the codes, four to a group, nibbles below 16.
         unsafe { levels(nibbles(word(p.add(32), 1 + 4 * j + s % 4), s / 4)) }
+    }
+
+    #[inline(always)]
+    unsafe fn biased(p: *const u8, j: usize, s: usize) -> __m256i {
+        // SAFETY: promised by the caller.
+        unsafe { levels_biased(nibbles(word(p.add(32), 1 + 4 * j + s % 4), s / 4)) }
     }
 
     #[inline(always)]

@@ -171,10 +171,9 @@ unsafe fn unpack256<T: Octet256>(p: *const u8, out: *mut u8, form: Form) {
             }
             return store_floats::<T>(p, out.add(64 * (2 * CODES_256 + 8)));
         }
-        let bias = if T::SIGNED { _mm256_set1_epi8(-128) } else { _mm256_setzero_si256() };
         for j in 0..8 {
             for s in 0..8 {
-                store(out, 8 * j + s, _mm256_xor_si256(T::step(p, j, s), bias));
+                store(out, 8 * j + s, if T::SIGNED { T::biased(p, j, s) } else { T::step(p, j, s) });
             }
         }
         let groups = 256 / T::GROUP;
@@ -182,7 +181,10 @@ unsafe fn unpack256<T: Octet256>(p: *const u8, out: *mut u8, form: Form) {
             let (quad, byte) = T::place(g);
             store(out, CODES_256 + g, pair_of(scales[quad], byte, byte));
         }
-        store_sums::<T>(out.add(64 * (CODES_256 + groups)), &scales, &mins);
+        // For AVX-512 offsets are in the columns.
+        if T::AFFINE || form == Form::Bytes {
+            store_sums::<T>(out.add(64 * (CODES_256 + groups)), &scales, &mins);
+        }
         store_floats::<T>(p, out.add(64 * (CODES_256 + groups + 8)));
     }
 }
