@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, Panel, Rows, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
+    BLOCK_TYPES, Columns, PanelBuffer, Rows, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
     quantize_activations, quantize_row,
 };
 
@@ -103,11 +103,11 @@ fn prefill(c: &mut Criterion) {
                     pack_rows8(dtype, from, N, to);
                 }
                 let mut tile = Tile::new(isa);
-                let mut panel = Panel::new(isa);
-                panel.pack(dtype, Columns::all(&x, x.len() / columns), 0..columns, N);
+                let mut buffer = PanelBuffer::new(isa);
+                let panel = buffer.pack(dtype, Columns::all(&x, x.len() / columns), 0..columns, N);
                 group.bench_function(dtype.name(), |b| {
                     b.iter(|| {
-                        gemm_tile(&mut tile, Rows::Packed(&packed), &panel, &[], |_, y| {
+                        gemm_tile(&mut tile, Rows::Packed(&packed), panel, &[], |_, y| {
                             black_box(y);
                         });
                     });

@@ -242,15 +242,16 @@ impl Lowerer<'_> {
             0 => None,
             bytes => Some(self.out.graph.builder().temp(Layout::i32([bytes.div_ceil(4), 1, 1, 1]))),
         };
-        let (useful, phases, scratch, little, divisible) = match kernel {
+        let (useful, phases, scratch, little, divisible, at_first) = match kernel {
             StepKernel::Cpu(k) => (
                 k.max_threads(&inst, &tunables).max(1),
                 k.phases(&inst, &tunables).max(1),
                 k.scratch(&inst, &tunables),
                 k.redundant(&inst),
                 k.divisible(&inst),
+                k.reads_at_first(),
             ),
-            StepKernel::Cuda(_) | StepKernel::Transfer => (1, 1, 0, false, false),
+            StepKernel::Cuda(_) | StepKernel::Transfer => (1, 1, 0, false, false, true),
         };
         let on_workers = matches!(kernel, StepKernel::Cpu(_)) && self.threads > 1;
         let threads = useful.min(tunables.threads.unwrap_or(self.threads)).min(self.threads).max(1);
@@ -264,6 +265,7 @@ impl Lowerer<'_> {
             own_outputs: Vec::new(),
             published: true,
             phases,
+            reads_later: phases > 1 && !at_first,
             barrier: false,
             scratch,
             shared,
@@ -350,19 +352,18 @@ impl Lowerer<'_> {
 fn pieces(cost: Cost, threads: usize, useful: usize, divisible: bool) -> usize {
     // What a middling core reads in a microsecond; nothing depends on it but the size of pieces.
     const BYTES: f64 = 10e3;
-    const PIECE_US: f64 = 25.0;
-    const MOST: usize = 16;
+    const PIECE_US: f64 = 8.0;
+    const MOST: usize = 32;
     const STREAMS: f64 = 16.0;
     /// What a fast core computes in a microsecond.
     const FLOPS: f64 = 400e3;
     const LONG_PIECE_US: f64 = 100.0;
-    const MANY: usize = 32;
     const LONGEST_PIECE_US: f64 = 800.0;
     const FEW: usize = 4;
     let (part_us, piece_us, most) = if cost.flops <= STREAMS * cost.bytes {
         (cost.bytes / BYTES, PIECE_US, MOST)
     } else if divisible {
-        (cost.flops / FLOPS, LONG_PIECE_US, MANY)
+        (cost.flops / FLOPS, LONG_PIECE_US, MOST)
     } else {
         (cost.flops / FLOPS, LONGEST_PIECE_US, FEW)
     };

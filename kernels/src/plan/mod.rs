@@ -122,6 +122,8 @@ pub struct Step {
     pub first_worker: usize,
     /// Parts with a barrier between them.
     pub phases: usize,
+    /// It reads its inputs in later phases than the first too.
+    pub reads_later: bool,
     /// All workers meet before it.
     pub barrier: bool,
     /// Bytes of scratch a worker.

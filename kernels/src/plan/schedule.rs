@@ -54,6 +54,10 @@ pub(super) fn schedule(graph: &mut Graph, steps: &mut [Step], threads: usize) ->
         let w: Vec<Span> = writes(step).map(|v| Span::of(graph, v)).collect();
         let mut r: Vec<Span> = reads(graph, step).map(|v| Span::of(graph, v)).collect();
         let hits = |a: &[Span], b: &[Span]| a.iter().any(|x| b.iter().any(|y| x.meets(y)));
+        // Copies do not outlive a round, and each phase is one.
+        if step.reads_later {
+            own.clear();
+        }
         let waits: Vec<Span> = r.iter().copied().filter(|s| !own.contains_key(&s.storage)).collect();
         step.barrier = crosses || hits(&waits, &written) || hits(&w, &written) || hits(&w, &read);
         if step.barrier {
@@ -68,6 +72,9 @@ pub(super) fn schedule(graph: &mut Graph, steps: &mut [Step], threads: usize) ->
         redundant::read_copies(graph, &mut step.inputs, &own);
         if step.redundant {
             redundant::give_copies(graph, step, &mut own);
+        }
+        if step.phases > 1 {
+            own.clear();
         }
         step.first_worker = next_worker % threads;
         next_worker += step.threads;

@@ -26,7 +26,7 @@ mod x86;
 
 pub use dot::{MAX_COLUMNS, dot_f, dot_q, dot_rows, quantize_activations, quantize_q8_a, quantize_q8_k};
 
-pub use panel::{Columns, Panel};
+pub use panel::{Columns, Panel, PanelBuffer, Shape as PanelShape};
 pub use rows8::{gemv_rows8, pack_rows8, unpack_rows8};
 pub use tile::{Rows, TILE_ROWS, Tile, gemm_tile};
 

@@ -2,12 +2,12 @@
 //!
 //! Sixteen rows are unpacked as bytes and int16 scales, interleaved so that each line of 64 bytes has four weights of
 //! each row. Unpacking costs the same for every column count, so the storage type hardly matters for long prompts. A chunk
-//! of 256 weights a row is unpacked at a time and multiplied at once with that chunk of all columns of a [`Panel`]: it
+//! of 256 weights a row is unpacked at a time and multiplied at once with that chunk of all columns of a [`Panel`](super::Panel): it
 //! never leaves the first cache level, and the rows come from memory while others are multiplied.
 
-use super::panel::Panel;
+use super::panel::{Panel, Shape};
 use super::rows8::{self, ROWS};
-use super::scalar;
+use super::{activation_for, scalar};
 use crate::cpu::Isa;
 
 #[cfg(target_arch = "x86_64")]
@@ -81,9 +81,10 @@ impl Tile {
 ///
 /// # Panics
 /// If the rows are none or too many, or not of that type and length; if the panel was packed for another level.
-pub fn gemm_tile(tile: &mut Tile, rows: Rows<'_>, panel: &Panel, ahead: &[u8], mut emit: impl FnMut(usize, &[f32])) {
-    let (dtype, n, bytes) = (panel.weight, panel.n, rows.bytes());
-    assert_eq!(tile.isa, panel.isa, "the panel was packed for another level");
+pub fn gemm_tile(tile: &mut Tile, rows: Rows<'_>, panel: Panel<'_>, ahead: &[u8], mut emit: impl FnMut(usize, &[f32])) {
+    let Shape { isa, weight: dtype, n, .. } = panel.shape;
+    let bytes = rows.bytes();
+    assert_eq!(tile.isa, isa, "the panel was packed for another level");
     let stride = dtype.row_bytes(n).unwrap_or(0);
     assert!(stride > 0 && bytes.len().is_multiple_of(stride), "not rows of {n} {dtype} weights");
     let count = bytes.len() / stride;
@@ -92,10 +93,10 @@ pub fn gemm_tile(tile: &mut Tile, rows: Rows<'_>, panel: &Panel, ahead: &[u8], m
     #[cfg(target_arch = "x86_64")]
     if let Some(token) = tile.isa.avx2() {
         tile.sums.clear();
-        tile.sums.resize(panel.range.len(), Sums { products: [0.0; TILE_ROWS], mins: [0.0; TILE_ROWS] });
+        tile.sums.resize(panel.count(), Sums { products: [0.0; TILE_ROWS], mins: [0.0; TILE_ROWS] });
         let form = x86::tile::form_of(tile.isa, dtype);
         let (block, mut packed) = (ROWS * dtype.block_bytes(), [0u8; ROWS * 256]);
-        x86::gemm::multiply(tile.isa, &mut tile.lines, panel, &mut tile.sums, ahead, |first, lines| {
+        x86::gemm::multiply(&mut tile.lines, panel, &mut tile.sums, ahead, |first, lines| {
             let blocks = lines.len() / x86::tile::lines_of(dtype, form);
             for (octet, rows8) in bytes.chunks(ROWS * stride).enumerate() {
                 for b in 0..blocks {
@@ -112,7 +113,7 @@ pub fn gemm_tile(tile: &mut Tile, rows: Rows<'_>, panel: &Panel, ahead: &[u8], m
         });
         // Blocks of 32 add their mins, blocks of 256 take them away.
         let sign = if dtype.block_len() == 32 { 1.0 } else { -1.0 };
-        for (i, sums) in panel.range.clone().zip(&tile.sums) {
+        for (i, sums) in panel.names().zip(&tile.sums) {
             let products: [f32; TILE_ROWS] = std::array::from_fn(|r| sums.products[r] + sign * sums.mins[r]);
             emit(i, &products[..count]);
         }
@@ -130,8 +131,11 @@ pub fn gemm_tile(tile: &mut Tile, rows: Rows<'_>, panel: &Panel, ahead: &[u8], m
         }
     };
     let mut out = [0.0; TILE_ROWS];
-    let column = panel.raw.len() / panel.range.len().max(1);
-    for (i, x) in panel.range.clone().zip(panel.raw.chunks_exact(column.max(1))) {
+    let bytes = activation_for(dtype).and_then(|a| a.row_bytes(n)).unwrap_or(0);
+    let columns = panel.lines.chunks_exact(panel.shape.raw_lines().max(1)).skip(panel.part.0);
+    for (i, x) in panel.names().zip(columns) {
+        // SAFETY: lines are bytes, and a column is at the beginning of its own.
+        let x = unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<u8>(), bytes) };
         for (y, row) in out.iter_mut().zip(plain.chunks_exact(stride)) {
             *y = scalar::dot_row(dtype, row, x);
         }

@@ -204,6 +204,12 @@ pub trait Kernel: Sync {
         1
     }
 
+    /// Whether inputs are read in the first phase alone. Otherwise they are never workers' own copies, which do not outlive
+    /// a round.
+    fn reads_at_first(&self) -> bool {
+        false
+    }
+
     /// Whether parts may be small: not if each first prepares something that a larger part would prepare once.
     fn divisible(&self, _inst: &Instance) -> bool {
         false

@@ -6,7 +6,7 @@ use blocks::{activations, exact, weight_rows};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, Panel, Rows, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
+    BLOCK_TYPES, Columns, PanelBuffer, Rows, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
     quantize_row, unpack_rows8,
 };
 use proptest::prelude::*;
@@ -141,12 +141,12 @@ proptest! {
         for &isa in Isa::available() {
             let mut tile = Tile::new(isa);
             // A larger tile first: what it leaves behind must not show.
-            let mut panel = Panel::new(isa);
-            panel.pack(dtype, columns, 1..count, n);
-            gemm_tile(&mut tile, Rows::Plain(&weight_rows(dtype, 16, n, !seed)), &panel, &[], |_, _| {});
+            let mut buffer = PanelBuffer::new(isa);
+            let panel = buffer.pack(dtype, columns, 1..count, n);
+            gemm_tile(&mut tile, Rows::Plain(&weight_rows(dtype, 16, n, !seed)), panel, &[], |_, _| {});
             let mut seen = Vec::new();
             let mut wrong = None;
-            gemm_tile(&mut tile, Rows::Plain(&w), &panel, &w, |i, products| {
+            gemm_tile(&mut tile, Rows::Plain(&w), panel, &w, |i, products| {
                 seen.push(i);
                 let x = &xs[index[i] as usize * column..][..column];
                 let expected: Vec<f32> = w.chunks_exact(stride).map(|row| dot_q(Isa::Scalar, dtype, row, x, n)).collect();
@@ -169,11 +169,11 @@ proptest! {
         }
         let (xs, column) = activations(dtype, 5, n, seed ^ 1);
         for &isa in Isa::available() {
-            let mut panel = Panel::new(isa);
-            panel.pack(dtype, Columns::all(&xs, column), 0..5, n);
+            let mut buffer = PanelBuffer::new(isa);
+            let panel = buffer.pack(dtype, Columns::all(&xs, column), 0..5, n);
             let products = |rows: Rows<'_>| {
                 let mut out = Vec::new();
-                gemm_tile(&mut Tile::new(isa), rows, &panel, &[], |_, y| out.extend(y.iter().map(|y| y.to_bits())));
+                gemm_tile(&mut Tile::new(isa), rows, panel, &[], |_, y| out.extend(y.iter().map(|y| y.to_bits())));
                 out
             };
             prop_assert_eq!(products(Rows::Plain(&w)), products(Rows::Packed(&packed)), "{} {}", isa, dtype);

@@ -68,6 +68,10 @@ impl Kernel for Flash {
         if Geometry::of(inst, tunables).ranges == 1 { 1 } else { 2 }
     }
 
+    fn reads_at_first(&self) -> bool {
+        true
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         let g = Geometry::of(call.inst, call.tunables);
         if call.phase == 0 {

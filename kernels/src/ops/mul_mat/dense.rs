@@ -1,6 +1,6 @@
 //! One way to multiply, for whole matrices.
 
-use crate::ops::multiply::{Columns, Multiply, Places, Weight, spans};
+use crate::ops::multiply::{Columns, Multiply, Places, Prepared, Weight, spans, worthwhile};
 use crate::variant::{Body, Call, Form, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
 use crate::{Backend, Op, TensorPtr};
 use std::marker::PhantomData;
@@ -54,6 +54,18 @@ fn columns(inst: &Instance) -> usize {
     x.rows() / (w.ne[2] * w.ne[3]).max(1)
 }
 
+/// From so many tasks of rows on there is enough to deal without cutting columns too.
+const MANY_TASKS: usize = 256;
+
+/// The columns that workers prepare together, at `lines`: those of a single plane, if there are many.
+fn prepared<M: Multiply>(inst: &Instance, lines: *mut u8) -> Option<Prepared> {
+    let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
+    let columns = x.ne[1] * x.ne[2];
+    let one = w.ne[2] * w.ne[3] * x.ne[3] == 1 && worthwhile(columns);
+    let isa = M::prepares(w).filter(|_| one)?;
+    Some(Prepared::new(isa, w.dtype, w.ne[0], columns, lines))
+}
+
 /// The work: planes of the weight, tasks of rows, chunks of columns.
 struct Work {
     /// Columns of a plane of the weight in one plane `i3` of the activations.
@@ -70,6 +82,9 @@ impl Work {
         let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
         let (task, chunk) = (tunables.get(0).next_multiple_of(M::GROUP), tunables.get(1));
         let columns = x.ne[1] * (x.ne[2] / w.ne[2]);
+        // A tile is then unpacked once for as many columns as there are in a panel.
+        let enough = w.ne[1] / task >= MANY_TASKS && prepared::<M>(inst, std::ptr::null_mut()).is_some();
+        let chunk = if enough { columns } else { chunk };
         let units = w.ne[1].div_ceil(task) * columns.div_ceil(chunk);
         Work { columns, task, chunk, units, planes: w.ne[2] * x.ne[3] }
     }
@@ -90,16 +105,36 @@ impl<M: Multiply> Kernel for Dense<M> {
         M::scratch(&inst.inputs[0])
     }
 
+    fn shared_scratch(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        prepared::<M>(inst, std::ptr::null_mut()).map_or(0, |p| p.bytes())
+    }
+
+    fn phases(&self, inst: &Instance, _tunables: &Tunables) -> usize {
+        1 + usize::from(prepared::<M>(inst, std::ptr::null_mut()).is_some())
+    }
+
+    fn divisible(&self, inst: &Instance) -> bool {
+        M::prepares(&inst.inputs[0]).is_none() || prepared::<M>(inst, std::ptr::null_mut()).is_some()
+    }
+
     unsafe fn run(&self, call: &mut Call<'_>) {
         let (w, x, y) = (&call.inputs[0], &call.inputs[1], &call.outputs[0]);
         let work = Work::of::<M>(call.inst, call.tunables);
+        let prepared = prepared::<M>(call.inst, call.shared);
+        if let Some(prepared) = prepared.filter(|_| call.phase == 0) {
+            // SAFETY: activations of a block type are quantised; x is one plane, and shares of it do not overlap.
+            unsafe {
+                let columns = Columns::planes(x, 0, x.ne(2), 0).quantised();
+                return prepared.pack(columns, call.share(work.columns));
+            }
+        }
         let mine = call.share(work.units * work.planes);
         let mut at = mine.start;
         while at < mine.end {
             let (plane, from) = (at / work.units, at % work.units);
             let to = work.units.min(from + mine.end - at);
-            // SAFETY: the contract is the same, and shares do not overlap.
-            unsafe { part::<M>([w, x, y], plane, &work, from..to, call.scratch) };
+            // SAFETY: the contract is the same, shares do not overlap, and columns were prepared in the phase before.
+            unsafe { part::<M>([w, x, y], plane, &work, from..to, prepared, call.scratch) };
             at += to - from;
         }
     }
@@ -108,12 +143,13 @@ impl<M: Multiply> Kernel for Dense<M> {
 /// Part of a plane of the weight with the planes of activations that share it.
 ///
 /// # Safety
-/// As [`Kernel::run`]; nobody else has these units.
+/// As [`Kernel::run`]; nobody else has these units; all columns were prepared, if any.
 unsafe fn part<M: Multiply>(
     [w, x, y]: [&TensorPtr; 3],
     plane: usize,
     work: &Work,
     units: std::ops::Range<usize>,
+    prepared: Option<Prepared>,
     scratch: &mut [u8],
 ) {
     let (i2, i3, shared) = (plane % w.ne(2), plane / w.ne(2), x.ne(2) / w.ne(2));
@@ -125,6 +161,8 @@ unsafe fn part<M: Multiply>(
             Places::planes(y, i2 * shared, shared, i3),
         )
     };
+    // SAFETY: by the caller's contract.
+    let columns = prepared.map_or(columns, |p| unsafe { columns.with_prepared(p) });
     for (rows, range) in spans(units, [w.ne(1), work.task], [work.columns, work.chunk]) {
         // SAFETY: rows and columns exist; products go to places of these rows and columns, which are this worker's.
         unsafe {

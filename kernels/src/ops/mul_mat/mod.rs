@@ -76,6 +76,7 @@ impl OpDef for MulMat {
         let more = [
             case(DType::Q4_K, [512, 40, 1, 1], [512, 1, 1, 1]),
             case(DType::IQ4_XS, [256, 32, 1, 1], [256, 150, 1, 1]),
+            case(DType::Q6_K, [256, 40, 1, 1], [256, 70, 8, 1]),
             case(DType::Q8_0, [64, 9, 2, 1], [64, 13, 4, 2]),
             case(DType::BF16, [70, 5, 1, 1], [70, 3, 1, 1]),
             case(DType::F32, [300, 1, 1, 1], [300, 14, 1, 1]),
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn int8_products_are_the_same_bits_whatever_is_taken_at_a_time() {
         for dtype in crate::quant::BLOCK_TYPES {
-            for tokens in [1, 2, 7, 13] {
+            for tokens in [1, 2, 7, 13, 70] {
                 let inputs = inputs(dtype, [512, 24, tokens]);
                 let dot = run("dot", &inputs);
                 let amx = crate::cpu::Isa::detect().amx().map(|_| "gemm_amx");

@@ -1,5 +1,6 @@
 //! Where activation columns lie, and where products go.
 
+use super::Prepared;
 use crate::TensorPtr;
 use crate::quant;
 
@@ -51,6 +52,7 @@ pub(in crate::ops) struct Columns<'a> {
     bytes: usize,
     /// The rows follow one another without gaps.
     dense: bool,
+    prepared: Option<Prepared>,
 }
 
 impl<'a> Columns<'a> {
@@ -63,12 +65,25 @@ impl<'a> Columns<'a> {
         let bytes = x.layout.dtype.row_bytes(x.ne(0)).unwrap_or(0);
         // SAFETY: by the caller's contract.
         let places = unsafe { Places::planes(x, first, planes, i3) };
-        Columns { places, bytes, dense: x.layout.is_contiguous() }
+        Columns { places, bytes, dense: x.layout.is_contiguous(), prepared: None }
     }
 
     /// Column `n` is number `index[n]` of these.
     pub fn indexed(self, index: &'a [u32]) -> Columns<'a> {
-        Columns { places: self.places.indexed(index), ..self }
+        Columns { places: self.places.indexed(index), prepared: None, ..self }
+    }
+
+    /// These columns, which are also there as tiles take them.
+    ///
+    /// # Safety
+    /// All of them were packed, for the level that multiplies them, and nobody writes them while the result is used.
+    pub unsafe fn with_prepared(self, prepared: Prepared) -> Columns<'a> {
+        Columns { prepared: Some(prepared), ..self }
+    }
+
+    /// As tiles take them, if they were prepared.
+    pub fn prepared(&self) -> Option<Prepared> {
+        self.prepared
     }
 
     /// The bytes of column `n`.

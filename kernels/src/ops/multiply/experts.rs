@@ -51,10 +51,14 @@ pub(in crate::ops) fn group_once(ids: &Layout) -> bool {
     ids.ne[1] >= MANY_TOKENS
 }
 
-/// The number of active experts, and lengths of the lists.
-fn words(ids: &Layout, experts: usize) -> [usize; 6] {
+/// Up to so many slots are sorted; more are counted, which walks over all experts.
+const FEW_SLOTS: usize = 32;
+
+/// Lengths: the number of active experts, they, where their slots start, slots, tokens, places, and what counting takes.
+fn words(ids: &Layout, experts: usize) -> [usize; 7] {
     let slots = ids.elements();
-    [1, slots.min(experts), experts + 1, slots, slots, slots]
+    let active = slots.min(experts);
+    [1, active, active + 1, slots, slots, slots, if slots <= FEW_SLOTS { 0 } else { experts + 1 }]
 }
 
 impl<'a> Experts<'a> {
@@ -75,43 +79,39 @@ impl<'a> Experts<'a> {
         // SAFETY: scratch is aligned to 64, every bit pattern is a u32, the length is rounded down to whole ones.
         let own = unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast::<u32>(), own.len() / 4) };
         {
-            let [f, a, s, n, ..] = words(&ids.layout, experts);
+            let [f, a, s, n, _, _, c] = words(&ids.layout, experts);
             let (found, lists) = own.split_at_mut(f);
             let (active, lists) = lists.split_at_mut(a);
             let (starts, lists) = lists.split_at_mut(s);
             let (slots, lists) = lists.split_at_mut(n);
-            let (tokens, places) = lists.split_at_mut(n);
+            let (tokens, lists) = lists.split_at_mut(n);
+            let (places, lists) = lists.split_at_mut(n);
             let used = ids.ne(0);
-            // SAFETY: an element of ids.
-            let expert = |u: usize, t: usize| unsafe { ids.get_i32([u, t, 0, 0]) } as usize;
-            starts.fill(0);
-            for t in 0..ids.ne(1) {
-                for u in 0..used {
-                    let e = expert(u, t);
-                    assert!(e < experts, "expert {e} of {experts}");
-                    starts[e] += 1;
-                }
+            let at = |u: usize, t: usize| {
+                // SAFETY: slots are the elements of ids.
+                let e = unsafe { ids.get_i32([u, t, 0, 0]) } as usize;
+                assert!(e < experts, "expert {e} of {experts}");
+                e
+            };
+            let expert = |slot: u32| at((slot % used as u32) as usize, (slot / used as u32) as usize);
+            if n <= FEW_SLOTS {
+                slots.iter_mut().zip(0..).for_each(|(to, slot)| *to = slot);
+                slots.sort_unstable_by_key(|&slot| (expert(slot), slot));
+            } else {
+                count(slots, &mut lists[..c], used, ids.ne(1), at);
             }
-            // From counts to ends, then, slots being placed from the last to the first, to starts.
-            let mut end = 0;
-            found[0] = 0;
-            for (e, start) in starts.iter_mut().enumerate() {
-                if *start > 0 {
-                    active[found[0] as usize] = e as u32;
-                    found[0] += 1;
+            let mut met = 0;
+            for (place, &slot) in slots.iter().enumerate() {
+                let e = expert(slot) as u32;
+                if met == 0 || active[met - 1] != e {
+                    (active[met], starts[met]) = (e, place as u32);
+                    met += 1;
                 }
-                end += *start;
-                *start = end;
+                tokens[place] = slot / used as u32;
+                places[slot as usize] = place as u32;
             }
-            for t in (0..ids.ne(1)).rev() {
-                for u in (0..used).rev() {
-                    let start = &mut starts[expert(u, t)];
-                    *start -= 1;
-                    slots[*start as usize] = (u + used * t) as u32;
-                    tokens[*start as usize] = t as u32;
-                    places[u + used * t] = *start;
-                }
-            }
+            starts[met] = n as u32;
+            found[0] = met as u32;
         }
         (Self::of(own, &ids.layout, experts), rest)
     }
@@ -145,14 +145,13 @@ impl<'a> Experts<'a> {
         let (starts, lists) = lists.split_at(s);
         let (slots, lists) = lists.split_at(n);
         let (tokens, lists) = lists.split_at(n);
-        Experts { active: &active[..found[0] as usize], starts, slots, tokens, places: &lists[..n] }
+        let found = found[0] as usize;
+        Experts { active: &active[..found], starts: &starts[..=found], slots, tokens, places: &lists[..n] }
     }
 
     /// Experts with their slots, rising.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-        self.active
-            .iter()
-            .map(|&e| (e as usize, self.starts[e as usize] as usize..self.starts[e as usize + 1] as usize))
+        self.active.iter().zip(self.starts.windows(2)).map(|(&e, at)| (e as usize, at[0] as usize..at[1] as usize))
     }
 
     /// A worker's pieces: tasks of rows of all experts in a line, cut by cost.
@@ -171,6 +170,29 @@ impl<'a> Experts<'a> {
             start += tasks * weight;
             (!rows.is_empty()).then_some(Piece { expert, rows, slots })
         })
+    }
+}
+
+/// Sorts slots by expert by counting.
+fn count(slots: &mut [u32], starts: &mut [u32], used: usize, tokens: usize, expert: impl Fn(usize, usize) -> usize) {
+    starts.fill(0);
+    for t in 0..tokens {
+        for u in 0..used {
+            starts[expert(u, t)] += 1;
+        }
+    }
+    // From counts to ends, then, slots being placed from the last to the first, to starts.
+    let mut end = 0;
+    for start in starts.iter_mut() {
+        end += *start;
+        *start = end;
+    }
+    for t in (0..tokens).rev() {
+        for u in (0..used).rev() {
+            let start = &mut starts[expert(u, t)];
+            *start -= 1;
+            slots[*start as usize] = (u + used * t) as u32;
+        }
     }
 }
 
@@ -197,6 +219,17 @@ mod tests {
                 e.iter().map(|(x, s)| (x, e.slots[s.clone()].to_vec(), e.tokens[s].to_vec())).collect();
             let want = [(0, vec![1, 4], vec![0, 2]), (1, vec![3], vec![1]), (3, vec![0, 2, 5], vec![0, 1, 2])];
             assert_eq!(groups, want);
+        });
+    }
+
+    #[test]
+    fn many_slots_are_grouped_as_few() {
+        let ids: Vec<i32> = (0..120).map(|i| i * i % 7).collect();
+        grouped(&ids, 3, 9, |e| {
+            let mut want: Vec<u32> = (0..120).collect();
+            want.sort_by_key(|&slot| ids[slot as usize]);
+            assert_eq!(e.slots, want);
+            assert_eq!(e.iter().map(|(x, s)| (x, s.len())).collect::<Vec<_>>(), [(0, 18), (1, 34), (2, 34), (4, 34)]);
         });
     }
 

@@ -1,10 +1,11 @@
 //! Many columns: rows are unpacked once, sixteen at a time, and multiplied with all of them from registers.
 
+use super::prepared::PANEL;
 use super::rows8::{packable, tiles_win};
 use super::{Columns, Multiply, SOME_COLUMNS, Weight, float};
 use crate::Layout;
 use crate::cpu::Isa;
-use crate::quant::{Panel, Rows, TILE_ROWS, Tile, activation_for, gemm_tile};
+use crate::quant::{PanelBuffer, Rows, TILE_ROWS, Tile, activation_for, gemm_tile};
 use crate::variant::{Form, Packing, Reason, Tunable};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -24,9 +25,6 @@ pub(in crate::ops) type GemmAmx = Packed<true>;
 
 const ROWS: Tunable = Tunable { name: "rows", doc: "rows a task", default: 16, values: &[16, 64] };
 
-/// Most columns of a panel: a few MiB, which stream from the last cache level past each tile.
-const PANEL: usize = 512;
-
 /// From so many columns on, a tile for AMX is worth unpacking. Measured on a Xeon with it, unpacking included, IQ4_XS on one
 /// core: 56 Gmac/s with 10 columns where VNNI has 86, 215 with 64 where VNNI has 163.
 const AMX_COLUMNS: usize = 32;
@@ -39,12 +37,12 @@ const KEPT: usize = 64 << 10;
 /// stay.
 struct Work {
     tile: Tile,
-    panel: Panel,
+    buffer: PanelBuffer,
     products: Vec<f32>,
 }
 
 fn work(isa: Isa) -> RefCell<Work> {
-    RefCell::new(Work { tile: Tile::new(isa), panel: Panel::new(isa), products: Vec::new() })
+    RefCell::new(Work { tile: Tile::new(isa), buffer: PanelBuffer::new(isa), products: Vec::new() })
 }
 
 thread_local! {
@@ -69,6 +67,10 @@ impl Multiply for Gemm {
 
     fn preferred(w: &Layout, columns: usize) -> bool {
         columns >= SOME_COLUMNS || !w.has_contiguous_rows() || (activation_for(w.dtype).is_none() && columns > 1)
+    }
+
+    fn prepares(w: &Layout) -> Option<Isa> {
+        activation_for(w.dtype).map(|_| Isa::detect().without_amx())
     }
 
     fn scratch(w: &Layout) -> usize {
@@ -121,6 +123,10 @@ impl<const AMX: bool> Multiply for Packed<AMX> {
         Form::Packed(Packing::Rows8)
     }
 
+    fn prepares(_w: &Layout) -> Option<Isa> {
+        Some(if AMX { Isa::detect() } else { Isa::detect().without_amx() })
+    }
+
     unsafe fn rows(
         w: &Weight,
         rows: Range<usize>,
@@ -145,12 +151,17 @@ unsafe fn tiles<'w>(
     range: Range<usize>,
     emit: &mut impl FnMut(usize, usize, &[f32]),
 ) {
-    // SAFETY: activations of a block type are quantised.
-    let columns = unsafe { x.quantised() };
-    work.with_borrow_mut(|Work { tile, panel, products }| {
-        for from in range.clone().step_by(PANEL) {
-            let some = from..range.end.min(from + PANEL);
-            panel.pack(w.dtype, columns, some.clone(), w.k);
+    work.with_borrow_mut(|Work { tile, buffer, products }| {
+        let mut from = range.start;
+        while from < range.end {
+            // Panels that were prepared begin at multiples.
+            let some = from..range.end.min((from / PANEL + 1) * PANEL);
+            let panel = match x.prepared() {
+                // SAFETY: they were, for these columns and this level.
+                Some(panels) => unsafe { panels.panel(some.clone()) },
+                // SAFETY: activations of a block type are quantised.
+                None => buffer.pack(w.dtype, unsafe { x.quantised() }, some.clone(), w.k),
+            };
             let most = (KEPT / some.len() / TILE_ROWS).clamp(1, 16) * TILE_ROWS;
             for base in rows.clone().step_by(most) {
                 let height = most.min(rows.end - base);
@@ -171,6 +182,7 @@ unsafe fn tiles<'w>(
                     emit(c, base, products);
                 }
             }
+            from = some.end;
         }
     });
 }

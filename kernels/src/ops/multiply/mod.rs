@@ -10,6 +10,7 @@ mod dot;
 mod experts;
 mod float;
 mod gemm;
+mod prepared;
 mod rows8;
 mod share;
 pub(super) mod tensor;
@@ -19,9 +20,11 @@ pub(super) use dequant::Dequant;
 pub(super) use dot::Dot;
 pub(super) use experts::{Deal, Experts, Piece, group_once};
 pub(super) use gemm::{Gemm, GemmAmx, GemmRows8};
+pub(super) use prepared::{Prepared, worthwhile};
 pub(super) use rows8::Rows8;
 pub(super) use share::spans;
 
+use crate::cpu::Isa;
 use crate::quant::activation_for;
 use crate::variant::{Form, Reason, Tunable};
 use crate::{DType, Layout, TensorPtr};
@@ -140,6 +143,12 @@ pub(super) trait Multiply: Sync + 'static {
             Some(to) => Form::Quantised(to),
             None => super::by_rows::rows_or_cont(x),
         }
+    }
+
+    /// The level for whose kernels many columns should be prepared once for all workers, if they should
+    /// ([`Columns::with_prepared`]).
+    fn prepares(_w: &Layout) -> Option<Isa> {
+        None
     }
 
     /// Bytes of scratch for a worker.

@@ -10,7 +10,7 @@ use super::tile::{form_of, lines_of};
 use super::{gemm_amx, gemm_avx2, gemm_avx512, gemm_pairs, panel};
 use crate::DType;
 use crate::cpu::Isa;
-use crate::quant::panel::{CHUNK, Panel};
+use crate::quant::panel::{CHUNK, Panel, Shape};
 use crate::quant::tile::{Line, Sums, TILE_ROWS};
 
 /// What a kernel multiplies: a tile's chunk with the same chunk of a few columns, of which it adds the products to their
@@ -22,6 +22,30 @@ pub(super) struct Chunk {
     pub blocks: usize,
     pub x: *const u8,
     pub sums: *mut Sums,
+    /// What is to be fetched from memory meanwhile, if the kernel spreads that over its work.
+    pub ahead: Fetch,
+}
+
+/// Cache lines to be fetched into the second cache level.
+#[derive(Clone, Copy)]
+pub(super) struct Fetch {
+    first: *const u8,
+    lines: usize,
+}
+
+impl Fetch {
+    /// Nothing.
+    pub const NONE: Fetch = Fetch { first: std::ptr::null(), lines: 0 };
+
+    /// Part `i` of `n` of the lines.
+    #[inline(always)]
+    pub fn part(&self, i: usize, n: usize) {
+        let each = self.lines.div_ceil(n);
+        for line in each * i..(each * (i + 1)).min(self.lines) {
+            // SAFETY: a hint; lines are of a slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.first.wrapping_add(64 * line).cast()) };
+        }
+    }
 }
 
 impl Chunk {
@@ -57,33 +81,31 @@ impl<'a> Ahead<'a> {
         Ahead { bytes, part: bytes.len().div_ceil(64).div_ceil(chunks.max(1)) * 64 }
     }
 
-    /// Fetches the part of chunk `i` into the second cache level.
+    /// The part of chunk `i`.
     #[inline(always)]
-    pub fn fetch(&self, i: usize) {
+    pub fn part(&self, i: usize) -> Fetch {
         let part = self.bytes.get(i * self.part..).unwrap_or(&[]);
-        for line in part[..part.len().min(self.part)].chunks(64) {
-            // SAFETY: a hint, and the address is one of the slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-        }
+        Fetch { first: part.as_ptr(), lines: part.len().min(self.part).div_ceil(64) }
     }
 }
 
 /// Adds the products of a tile with all columns of a panel to `sums`, one for each column: chunk by chunk, each of which
-/// `unpack` is asked for, from which block on and to where. Panel and lines are of the level of `isa`, which is not scalar.
+/// `unpack` is asked for, from which block on and to where. The panel is not scalar kernels'.
 pub(in crate::quant) fn multiply(
-    isa: Isa,
     lines: &mut Vec<Line>,
-    panel: &Panel,
+    panel: Panel<'_>,
     sums: &mut [Sums],
     ahead: &[u8],
     mut unpack: impl FnMut(usize, &mut [Line]),
 ) {
-    let (dtype, n, columns) = (panel.weight, panel.n, sums.len());
+    let Shape { isa, weight: dtype, n, columns: of } = panel.shape;
+    let (skip, columns) = panel.part;
     let form = form_of(isa, dtype);
     let (per_block, per_column) = (lines_of(dtype, form), panel::lines_of(form));
     let (blocks, per_chunk, chunks) = (n / dtype.block_len(), CHUNK / dtype.block_len(), n.div_ceil(CHUNK));
     let spare = if isa.amx().is_some() { gemm_amx::SPARE } else { 0 };
-    assert!(panel.lines.len() == (chunks * columns + spare) * per_column);
+    assert!(sums.len() == columns && panel.lines.len() == (chunks * of + spare) * per_column);
+    assert!(skip + columns <= of);
     if columns == 0 {
         return;
     }
@@ -92,15 +114,23 @@ pub(in crate::quant) fn multiply(
     let mut amx = isa.amx().map(|token| gemm_amx::Shaped::new(token, dtype, columns));
     let ahead = Ahead::new(ahead, chunks);
     for i in 0..chunks {
-        ahead.fetch(i);
         let first = i * per_chunk;
         let lines = &mut lines[..per_chunk.min(blocks - first) * per_block];
         unpack(first, lines);
-        let columns = &panel.lines[i * columns * per_column..][..(columns + spare) * per_column];
+        let columns = &panel.lines[(i * of + skip) * per_column..][..(columns + spare) * per_column];
+        // Lines that are under way from memory leave few buffers to those that unpacking takes from the second cache level;
+        // a product's are in the first. So they are asked for behind the one, spread over the other.
+        let ahead = ahead.part(i);
         match (isa, &mut amx) {
-            (Isa::Amx(_), Some(amx)) => amx.chunk(lines, columns, sums),
-            (Isa::Avx512Vnni(token), _) => gemm_avx512::chunk(token, dtype, lines, columns, sums),
-            _ => chunk(isa, dtype, lines, columns, sums),
+            (Isa::Amx(_), Some(amx)) => {
+                ahead.part(0, 1);
+                amx.chunk(lines, columns, sums);
+            }
+            (Isa::Avx512Vnni(token), _) => gemm_avx512::chunk(token, dtype, lines, columns, sums, ahead),
+            _ => {
+                ahead.part(0, 1);
+                chunk(isa, dtype, lines, columns, sums);
+            }
         }
     }
 }
@@ -119,6 +149,7 @@ fn chunk(isa: Isa, dtype: DType, lines: &[Line], panel: &[Line], sums: &mut [Sum
             blocks: lines.len() / per_block,
             x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
             sums: sums[c..c + taken].as_mut_ptr(),
+            ahead: Fetch::NONE,
         };
         match taken {
             1 => of_columns::<1>(isa, dtype, &chunk),

@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::Chunk;
+use super::gemm::{Chunk, Fetch};
 use super::panel::{SUMS, lines_of as panel_lines, tail_of};
 use super::tile::{CODES_32, CODES_256, Form, LINES_32, lines_of};
 use crate::DType;
@@ -25,8 +25,9 @@ const STARTS: usize = 64;
 /// Most columns at a time: products, their sums, a line and a scale fill the registers.
 const MOST: usize = 12;
 
-/// Adds the products of a chunk of a tile with that of all columns of a panel to `sums`, one for each column.
-pub(super) fn chunk(_: Avx512Vnni, dtype: DType, lines: &[Line], panel: &[Line], sums: &mut [Sums]) {
+/// Adds the products of a chunk of a tile with that of all columns of a panel to `sums`, one for each column, and fetches
+/// what is ahead meanwhile.
+pub(super) fn chunk(_: Avx512Vnni, dtype: DType, lines: &[Line], panel: &[Line], sums: &mut [Sums], ahead: Fetch) {
     let (per_block, per_column) = (lines_of(dtype, Form::Biased), panel_lines(Form::Biased));
     let (columns, blocks) = (sums.len(), lines.len() / per_block);
     assert!(lines.len() == blocks * per_block && blocks * dtype.block_len() <= CHUNK);
@@ -39,6 +40,7 @@ pub(super) fn chunk(_: Avx512Vnni, dtype: DType, lines: &[Line], panel: &[Line],
             blocks,
             x: panel[c * per_column..(c + taken) * per_column].as_ptr().cast(),
             sums: sums[c..c + taken].as_mut_ptr(),
+            ahead: if c == 0 { ahead } else { Fetch::NONE },
         };
         // SAFETY: the token proves the features; the chunk is one of these columns, as the lengths say.
         unsafe {
@@ -144,6 +146,7 @@ unsafe fn chunk_of_32<const AFFINE: bool, const C: usize>(chunk: &Chunk) {
             products[c] = _mm512_load_ps(chunk.products(c));
         }
         for b in 0..chunk.blocks {
+            chunk.ahead.part(b, chunk.blocks);
             let p = chunk.w.add(64 * LINES_32 * b);
             let tail = chunk.x.add(TAIL + 4 * b);
             let starts = if AFFINE { None } else { Some(tail.add(STARTS)) };
@@ -179,6 +182,7 @@ unsafe fn chunk_of_256<const GROUP: usize, const AFFINE: bool, const C: usize>(c
         let mut sums = [_mm512_setzero_si512(); C];
         // Unrolled, the groups would be taken all at once, with most registers on the stack.
         for g in 0..std::hint::black_box(groups) {
+            chunk.ahead.part(g, groups);
             // Each scale stands twice in its word: the upper one, with its sign.
             let scale = _mm512_srai_epi32::<16>(_mm512_load_si512(p.add(64 * (CODES_256 + g)).cast()));
             let starts = if AFFINE { None } else { Some(tail.add(STARTS + 4 * g)) };
