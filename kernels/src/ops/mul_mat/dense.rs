@@ -1,6 +1,6 @@
 //! One way to multiply, for whole matrices.
 
-use crate::ops::multiply::{Columns, Multiply, Places, Prepared, Weight, spans, worthwhile};
+use crate::ops::multiply::{Columns, Multiply, PANEL, Places, Prepared, Weight, spans, worthwhile};
 use crate::variant::{Body, Call, Form, Instance, Kernel, Reason, Spec, Tunable, Tunables, Variant};
 use crate::{Backend, Op, TensorPtr};
 use std::marker::PhantomData;
@@ -54,9 +54,6 @@ fn columns(inst: &Instance) -> usize {
     x.rows() / (w.ne[2] * w.ne[3]).max(1)
 }
 
-/// From so many tasks of rows on there is enough to deal without cutting columns too.
-const MANY_TASKS: usize = 256;
-
 /// The columns that workers prepare together, at `lines`: those of a single plane, if there are many.
 fn prepared<M: Multiply>(inst: &Instance, lines: *mut u8) -> Option<Prepared> {
     let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
@@ -82,9 +79,8 @@ impl Work {
         let (w, x) = (&inst.inputs[0], &inst.inputs[1]);
         let (task, chunk) = (tunables.get(0).next_multiple_of(M::GROUP), tunables.get(1));
         let columns = x.ne[1] * (x.ne[2] / w.ne[2]);
-        // A tile is then unpacked once for as many columns as there are in a panel.
-        let enough = w.ne[1] / task >= MANY_TASKS && prepared::<M>(inst, std::ptr::null_mut()).is_some();
-        let chunk = if enough { columns } else { chunk };
+        let prepared = prepared::<M>(inst, std::ptr::null_mut()).is_some();
+        let chunk = if prepared { PANEL } else { chunk };
         let units = w.ne[1].div_ceil(task) * columns.div_ceil(chunk);
         Work { columns, task, chunk, units, planes: w.ne[2] * x.ne[3] }
     }
@@ -163,7 +159,12 @@ unsafe fn part<M: Multiply>(
     };
     // SAFETY: by the caller's contract.
     let columns = prepared.map_or(columns, |p| unsafe { columns.with_prepared(p) });
-    for (rows, range) in spans(units, [w.ne(1), work.task], [work.columns, work.chunk]) {
+    let (by_rows, by_columns) = ([w.ne(1), work.task], [work.columns, work.chunk]);
+    // A panel that was prepared stays in a worker's second cache level while its rows pass; other columns are prepared for
+    // each rectangle, so those are wide.
+    let (major, minor) = if prepared.is_some() { (by_columns, by_rows) } else { (by_rows, by_columns) };
+    for (major, minor) in spans(units, major, minor) {
+        let (rows, range) = if prepared.is_some() { (minor, major) } else { (major, minor) };
         // SAFETY: rows and columns exist; products go to places of these rows and columns, which are this worker's.
         unsafe {
             M::rows(&weight, rows, &columns, range, scratch, &mut |column, row, products| {

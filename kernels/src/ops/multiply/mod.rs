@@ -20,7 +20,7 @@ pub(super) use dequant::Dequant;
 pub(super) use dot::Dot;
 pub(super) use experts::{Deal, Experts, Piece, group_once};
 pub(super) use gemm::{Gemm, GemmAmx, GemmRows8};
-pub(super) use prepared::{Prepared, worthwhile};
+pub(super) use prepared::{PANEL, Prepared, worthwhile};
 pub(super) use rows8::Rows8;
 pub(super) use share::spans;
 

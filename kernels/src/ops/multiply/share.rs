@@ -6,7 +6,8 @@ use std::ops::Range;
 pub(in crate::ops) type Span = (Range<usize>, Range<usize>);
 
 /// A stretch `units` of the pairs (task of rows, chunk of columns), numbered chunk first, as few rectangles: tasks cut at
-/// the stretch's ends come by themselves. A worker so unpacks a task's rows once, or twice at most.
+/// the stretch's ends come by themselves. A worker so unpacks a task's rows once, or twice at most. With rows and columns
+/// exchanged it takes a chunk's columns once.
 pub(in crate::ops) fn spans(
     units: Range<usize>,
     [rows, task]: [usize; 2],
