@@ -9,8 +9,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, PanelBuffer, Rows, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8, pack_rows8,
-    quantize_activations, quantize_row,
+    BLOCK_TYPES, Columns, PanelBuffer, Rows, TILE_ROWS, Tile, activation_for, dot_f, dot_q, gemm_tile, gemv_rows8,
+    pack_rows8, quantize_activations, quantize_row,
 };
 
 const N: usize = 2048;

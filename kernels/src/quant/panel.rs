@@ -164,7 +164,11 @@ impl<'a> Panel<'a> {
     /// # Panics
     /// If it has not so many.
     pub fn part(self, range: Range<usize>) -> Panel<'a> {
-        assert!(range.start <= range.end && range.end <= self.shape.columns, "columns {range:?} of {}", self.shape.columns);
+        assert!(
+            range.start <= range.end && range.end <= self.shape.columns,
+            "columns {range:?} of {}",
+            self.shape.columns
+        );
         Panel { part: (range.start, range.len()), ..self }
     }
 

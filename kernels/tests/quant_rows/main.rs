@@ -6,8 +6,8 @@ use blocks::{activations, exact, weight_rows};
 use deltascope_kernels::DType;
 use deltascope_kernels::cpu::Isa;
 use deltascope_kernels::quant::{
-    BLOCK_TYPES, Columns, PanelBuffer, Rows, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8, pack_rows8,
-    quantize_row, unpack_rows8,
+    BLOCK_TYPES, Columns, PanelBuffer, Rows, Tile, activation_for, dot_f, dot_q, dot_rows, gemm_tile, gemv_rows8,
+    pack_rows8, quantize_row, unpack_rows8,
 };
 use proptest::prelude::*;
 

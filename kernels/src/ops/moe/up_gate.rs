@@ -6,8 +6,8 @@ use crate::cpu::Isa;
 use crate::math::{Level, Task, dispatch, silu};
 use crate::ops::mul_mat::{dot, weight_row};
 use crate::ops::multiply::{
-    Columns, Deal, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Piece, Places, Rows8, Weight,
-    group_once, same_activations,
+    Columns, Deal, Dequant, Dot, Experts, Gemm, GemmAmx, GemmRows8, Multiply, Piece, Places, Rows8, Weight, group_once,
+    same_activations,
 };
 use crate::ops::{Case, Fill, Input, OpDef, Reference, ShapeError};
 use crate::variant::{Body, Form, Kernel, Reason, Spec, Tunables};
