@@ -25,7 +25,7 @@ use crate::{Call, Cost, DType, Instance, Layout, Op, Params, Variant};
 pub struct AttentionBlock;
 
 static REFERENCE: Reference = Reference::new(Op::AttentionBlock, &AttentionBlock);
-static VARIANTS: &[&dyn Variant] = &[&cuda::FUSED, &tensor::TENSOR_CORES, &separate::SEPARATE, &REFERENCE];
+static VARIANTS: &[&dyn Variant] = &[&tensor::TENSOR_CORES, &cuda::FUSED, &separate::SEPARATE, &REFERENCE];
 
 /// Numbers of input tensors.
 const Q: usize = 0;
