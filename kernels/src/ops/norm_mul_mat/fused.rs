@@ -33,7 +33,7 @@ pub(super) static FUSED: Preferred = Preferred {
             const TYPES: [&str; MOST] = ["TYPE1", "TYPE2", "TYPE3", "TYPE4"];
             const ENDS: [&str; MOST] = ["END1", "END2", "END3", "END4"];
             let (w, ends) = (weights(inst), ends(inst, tunables));
-            let room = room(&w, &ends, tunables);
+            let room = room(w, &ends, tunables);
             let mut macros = vec![
                 ("PIECES", (inst.inputs[X].ne[0] / 32).to_string()),
                 ("WARPS", tunables.get(0).to_string()),
@@ -57,7 +57,7 @@ pub(super) static FUSED: Preferred = Preferred {
             args.extend((0..MOST).map(|i| Arg::Output(first + i.min(w.len() - 1))));
             args.push(Arg::F32(eps));
             let grid = [ends[ends.len() - 1], inst.inputs[X].rows(), 1];
-            let shared = tunables.get(0) * room(&w, &ends, tunables);
+            let shared = tunables.get(0) * room(w, &ends, tunables);
             vec![Launch { entry: "norm_mul_mat", grid, block: [32 * tunables.get(0), 1, 1], shared, args }]
         },
     },

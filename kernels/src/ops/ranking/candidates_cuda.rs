@@ -43,7 +43,7 @@ pub(super) static SLICES: CudaVariant = CudaVariant {
         let grid = [(slices * k(inst)).div_ceil(WARPS), rows, 1];
         vec![
             Launch::line("candidates_of_slices", rows * slices, THREADS, vec![Arg::Input(0), Arg::Scratch, n]),
-            Launch { entry: "candidates_by_rank", grid, block: [32 * WARPS, 1, 1], args: ranked },
+            Launch { entry: "candidates_by_rank", shared: 0, grid, block: [32 * WARPS, 1, 1], args: ranked },
         ]
     },
 };
