@@ -81,6 +81,12 @@ fn experts_on_the_processor_leave_their_weights_in_the_file() {
         };
         let on_gpu = weights(wanted(&plan).iter().map(|k| k.0).collect());
         assert!(!on_gpu.iter().any(|n| n.contains("_exps")) && on_gpu.contains(&"output.weight".to_owned()));
+        // The shared expert stays, and runs while the processor has the others.
+        assert!(on_gpu.iter().any(|n| n.contains("_shexp")));
+        for leg in plan.legs.iter().step_by(2).take(layers) {
+            let beside = &plan.steps[leg.ready..leg.steps.end];
+            assert!(!beside.is_empty() && beside.iter().all(|s| plan.node(s.node).name.contains(".ffn.shared.")));
+        }
         for n in plan.nodes.iter().filter(|n| n.name.ends_with(".ffn")) {
             assert_eq!((n.backend, n.op()), (Backend::Cpu, Op::MoeFfn));
             assert!(n.note.as_ref().unwrap().contains("on cpu: command line, blk.*.ffn=cpu"), "{:?}", n.note);
@@ -107,9 +113,10 @@ fn a_model_on_both_sides_gives_the_processors_logits() {
     for name in ORACLES {
         let model = oracle(name);
         let want = logits(&mut placed(&model, Place::Cpu, &[], true), PROMPT, PROMPT);
-        let mixes: [(Place, &[&str]); 4] = [
+        let mixes: [(Place, &[&str]); 5] = [
             (Place::Cuda, &["blk.*.ffn=cpu"]),
             (Place::Cuda, &["blk.*.ffn=cpu", "token_embd=cpu", "output=cpu"]),
+            (Place::Cuda, &["blk.*.ffn*=cpu"]),
             (Place::Cuda, &["blk.1.*=cpu"]),
             (Place::Cpu, &["blk.*.ffn=cuda", "output=cuda"]),
         ];

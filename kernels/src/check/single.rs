@@ -1,15 +1,15 @@
 //! One instance, one variant, given inputs: the smallest plan there is.
 
-use super::on_device::on_device;
+use super::alone::{Alone, OnPool};
+use super::on_device::OnDevice;
 use super::{Difference, difference};
-use crate::Buffer;
 use crate::cuda::{CudaError, Device};
-use crate::exec::{BindError, Bindings, Bound, run};
+use crate::exec::BindError;
 use crate::graph::{Graph, StorageKind, ValueId};
 use crate::plan::{Chooser, Chosen, Plan, PlanError};
 use crate::pool::Pool;
 use crate::variant::{Instance, Tunables, Variant};
-use crate::{Backend, Layout, Packing, Params, ops};
+use crate::{Backend, Buffer, Layout, Op, Params, ops};
 
 /// A tensor of its own: a layout over owned bytes.
 #[derive(Debug)]
@@ -90,31 +90,6 @@ impl Chooser for Only<'_> {
     }
 }
 
-/// Memory of a single run: inputs by number, whether weights or states.
-struct Given<'a> {
-    inputs: &'a [Tensor],
-    packed: Vec<((u32, Packing), Buffer)>,
-}
-
-impl Bindings for Given<'_> {
-    fn weight(&self, id: u32) -> Option<(*const u8, usize)> {
-        self.inputs.get(id as usize).map(|t| (t.data.as_ptr().cast_const(), t.data.len()))
-    }
-
-    fn packed(&self, id: u32, packing: Packing) -> Option<(*const u8, usize)> {
-        let (_, b) = self.packed.iter().find(|(k, _)| *k == (id, packing))?;
-        Some((b.as_ptr().cast_const(), b.len()))
-    }
-
-    fn input(&self, id: u32) -> Option<(*mut u8, usize)> {
-        self.inputs.get(id as usize).map(|t| (t.data.as_ptr(), t.data.len()))
-    }
-
-    fn state(&self, id: u32) -> Option<(*mut u8, usize)> {
-        self.input(id)
-    }
-}
-
 /// Which inputs are weights: constants that a variant may pack. Block types always are; plain types if the op says so.
 fn is_weight(inst: &Instance, i: usize) -> bool {
     let name = ops::def(inst.op).inputs()[i];
@@ -153,84 +128,102 @@ pub fn run_on(
     below: &dyn Chooser,
 ) -> Result<Outcome, RunError> {
     let spec = variant.spec();
-    let def = ops::def(spec.op);
-    let layouts: Vec<Layout> = inputs.iter().map(|t| t.layout).collect();
-    let out = def.infer(&params, &layouts).map_err(|e| crate::Reason(e.to_string()))?;
-    let inst = Instance { op: spec.op, params, inputs: layouts, outputs: out };
-    variant.supports(&inst)?;
-    // The run may write states: it gets its own copies.
-    let inputs: Vec<Tensor> = inputs.to_vec();
-    let mut graph = Graph::default();
-    let mut b = graph.builder();
-    let values: Vec<ValueId> = (0..inputs.len())
-        .map(|i| {
-            let kind = if def.updates().contains(&i) || alias.is_some_and(|a| a.1 == i) {
-                StorageKind::State(i as u32)
-            } else if is_weight(&inst, i) {
-                StorageKind::Weight(i as u32)
-            } else {
-                StorageKind::Input(i as u32)
-            };
-            b.bind(kind, inputs[i].layout)
-        })
-        .collect();
-    let outputs: Vec<ValueId> = inst
-        .outputs
-        .iter()
-        .enumerate()
-        .map(|(o, &l)| match alias {
-            Some((ao, ai)) if ao == o => values[ai],
-            _ => b.bind(StorageKind::Output(o as u32), l),
-        })
-        .collect();
-    b.node_into(NODE, spec.op, params, &values, &outputs);
     let only = Only { variant: spec.name, backend, tunables, spec, below };
-    let plan = Plan::build(graph, &only, pool.threads())?;
-    if !std::ptr::addr_eq(plan.nodes[0].variant, variant) {
-        return Err(crate::Reason(plan.nodes[0].note.clone().unwrap_or_default()).into());
+    let layouts: Vec<Layout> = inputs.iter().map(|t| t.layout).collect();
+    let inst = instance(spec.op, params, layouts)?;
+    variant.supports(&inst)?;
+    let single = Single::new(NODE, inst, alias, &only, pool.threads())?;
+    if !std::ptr::addr_eq(single.plan.nodes[0].variant, variant) {
+        return Err(crate::Reason(single.plan.nodes[0].note.clone().unwrap_or_default()).into());
     }
-    let (results, inputs, micros) = match backend {
-        Backend::Cpu => on_pool(pool, &plan, inputs, &inst)?,
-        Backend::Cuda => on_device(Device::first()?, &plan, inputs, &inst)?,
-    };
-    let outputs = results
-        .into_iter()
-        .zip(&inst.outputs)
-        .enumerate()
-        .map(|(o, (data, &layout))| match alias {
-            Some((ao, ai)) if ao == o => inputs[ai].clone(),
-            _ => Tensor { layout, data },
-        })
-        .collect();
-    let states = def.updates().iter().filter_map(|&i| inputs.get(i).cloned()).collect();
-    Ok(Outcome { outputs, states, micros })
+    // The run may write states: it gets its own copies.
+    let mut alone = single.alone(backend, pool, inputs.to_vec())?;
+    let micros = alone.run(pool)?;
+    single.outcome(&*alone, micros)
 }
 
-/// What a run leaves: outputs by number (empty where an output is an input's memory), inputs, microseconds.
-pub(super) type Left = (Vec<Buffer>, Vec<Tensor>, f64);
+/// An op with its shapes, those of the outputs worked out.
+pub(super) fn instance(op: Op, params: Params, inputs: Vec<Layout>) -> Result<Instance, RunError> {
+    let outputs = ops::def(op).infer(&params, &inputs).map_err(|e| crate::Reason(e.to_string()))?;
+    Ok(Instance { op, params, inputs, outputs })
+}
 
-/// Runs a single plan on the pool.
-fn on_pool(pool: &mut Pool, plan: &Plan, inputs: Vec<Tensor>, inst: &Instance) -> Result<Left, RunError> {
-    let packed = plan
-        .packed(Backend::Cpu)
-        .into_iter()
-        .map(|(w, p)| ((w, p), crate::packing::pack(p, &inputs[w as usize].layout, inputs[w as usize].data.bytes())))
-        .collect();
-    let given = Given { inputs: &inputs, packed };
-    // SAFETY: `given` outlives `bound`, and nobody else has its buffers.
-    let mut bound = unsafe { Bound::new(plan, &given, pool.threads())? };
-    let start = std::time::Instant::now();
-    run(pool, plan, &mut bound, 0..plan.steps.len(), None);
-    let micros = start.elapsed().as_secs_f64() * 1e6;
-    let outputs = (0..inst.outputs.len() as u32).map(|o| Buffer::from_bytes(bound.output(o).unwrap_or(&[]))).collect();
-    Ok((outputs, inputs, micros))
+/// The plan of one node, whose inputs and outputs are all of what is bound.
+pub(super) struct Single {
+    pub plan: Plan,
+    inst: Instance,
+    alias: Option<(usize, usize)>,
+}
+
+impl Single {
+    pub fn new(
+        name: &str,
+        inst: Instance,
+        alias: Option<(usize, usize)>,
+        chooser: &dyn Chooser,
+        threads: usize,
+    ) -> Result<Single, RunError> {
+        let mut graph = Graph::default();
+        let mut b = graph.builder();
+        let updates = ops::def(inst.op).updates();
+        let values: Vec<ValueId> = (0..inst.inputs.len())
+            .map(|i| {
+                let kind = if updates.contains(&i) || alias.is_some_and(|a| a.1 == i) {
+                    StorageKind::State(i as u32)
+                } else if is_weight(&inst, i) {
+                    StorageKind::Weight(i as u32)
+                } else {
+                    StorageKind::Input(i as u32)
+                };
+                b.bind(kind, inst.inputs[i])
+            })
+            .collect();
+        let outputs: Vec<ValueId> = inst
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(o, &l)| match alias {
+                Some((ao, ai)) if ao == o => values[ai],
+                _ => b.bind(StorageKind::Output(o as u32), l),
+            })
+            .collect();
+        b.node_into(name, inst.op, inst.params, &values, &outputs);
+        Ok(Single { plan: Plan::build(graph, chooser, threads)?, inst, alias })
+    }
+
+    /// Gives it memory with these inputs in it, where it runs.
+    pub fn alone<'a>(
+        &'a self,
+        backend: Backend,
+        pool: &Pool,
+        inputs: Vec<Tensor>,
+    ) -> Result<Box<dyn Alone + 'a>, RunError> {
+        Ok(match backend {
+            Backend::Cpu => Box::new(OnPool::new(&self.plan, pool.threads(), inputs)?),
+            Backend::Cuda => Box::new(OnDevice::new(Device::first()?, &self.plan, inputs)?),
+        })
+    }
+
+    /// What its last run left behind.
+    pub fn outcome(&self, alone: &dyn Alone, micros: f64) -> Result<Outcome, RunError> {
+        let output = |(o, &layout): (usize, &Layout)| match self.alias {
+            Some((ao, ai)) if ao == o => alone.input(ai),
+            _ => Ok(Tensor { layout, data: alone.output(o as u32)? }),
+        };
+        let updates = ops::def(self.inst.op).updates().iter().filter(|&&i| i < self.inst.inputs.len());
+        Ok(Outcome {
+            outputs: self.inst.outputs.iter().enumerate().map(output).collect::<Result<_, _>>()?,
+            states: updates.map(|&i| alone.input(i)).collect::<Result<_, _>>()?,
+            micros,
+        })
+    }
 }
 
 /// Runs an op's reference on inputs.
 ///
 /// # Errors
 /// If the inputs do not fit the op.
-pub fn run_reference(pool: &mut Pool, op: crate::Op, params: Params, inputs: &[Tensor]) -> Result<Outcome, RunError> {
+pub fn run_reference(pool: &mut Pool, op: Op, params: Params, inputs: &[Tensor]) -> Result<Outcome, RunError> {
     let variant = ops::variant(op, Backend::Cpu, "reference").expect("every op registers its reference");
     run_variant(pool, variant, &Tunables::defaults(&[]), params, inputs, None, &crate::plan::Defaults)
 }

@@ -27,6 +27,8 @@ pub struct DeviceInfo {
     pub driver: i32,
     /// Bytes a second that its memory gives at most; 0 if the driver does not say.
     pub bandwidth: f64,
+    /// Bytes of the cache that all multiprocessors share; 0 if the driver does not say.
+    pub cache: usize,
 }
 
 impl fmt::Display for DeviceInfo {
@@ -73,8 +75,8 @@ impl DeviceInfo {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-            CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as WIDTH, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK,
-            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
+            CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as WIDTH, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE as CACHE,
+            CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as COUNT,
         };
         let device = result::device::get(ordinal).attempt("finding a device")?;
         let name = result::device::get_name(device).attempt("reading a device's name")?;
@@ -97,6 +99,7 @@ impl DeviceInfo {
                 bandwidth: f64::from(attribute(WIDTH).unwrap_or(0)) / 8.0
                     * f64::from(attribute(CLOCK).unwrap_or(0))
                     * 2e3,
+                cache: attribute(CACHE).map_or(0, |bytes| bytes.max(0) as usize),
             };
             Ok((info, device))
         }

@@ -65,6 +65,17 @@ impl DeviceBuffer {
         Ok(DeviceBuffer { device: device.clone(), slice: DeviceSlice { address, len } })
     }
 
+    /// Makes it zeros again, after all that was launched before. Does not wait.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn clear(&mut self) -> Result<(), CudaError> {
+        self.device.enter()?;
+        // SAFETY: `len` bytes of its own, at least one of which was taken.
+        unsafe { result::memset_d8_async(self.slice.address, 0, self.slice.len.max(1), self.device.stream()) }
+            .attempt("clearing memory")
+    }
+
     /// A copy of these bytes.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub use memory::{DeviceBuffer, DeviceSlice, Staging};
 pub use nvml::{Nvml, NvmlDevice, NvmlError};
 pub use nvrtc::Nvrtc;
 pub use readings::{Readings, Summary, Throttle};
-pub use transfer::Locked;
+pub use transfer::{Locked, Mark};
 
 /// Source: tensor cores, and copies that do not wait.
 pub(crate) const TENSOR: &str = include_str!("tensor.cuh");

@@ -5,7 +5,7 @@ use super::{CudaError, Device, DeviceSlice, Places};
 use crate::graph::Graph;
 use crate::plan::Step;
 use crate::{Backend, Params};
-use cudarc::driver::sys;
+use cudarc::driver::{result, sys};
 use std::ffi::c_void;
 
 /// A copy of one storage, with its addresses.
@@ -43,6 +43,57 @@ impl Transfer {
         }
         .result()
         .attempt("copying between host and device")
+    }
+}
+
+/// A point of a device's stream that the host can wait for while what comes behind it goes on.
+pub struct Mark {
+    device: Device,
+    event: sys::CUevent,
+}
+
+// SAFETY: a handle of the driver's, which any thread may use.
+unsafe impl Send for Mark {}
+
+impl Mark {
+    /// Before anything was launched.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn new(device: &Device) -> Result<Mark, CudaError> {
+        device.enter()?;
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        let event = result::event::create(flags).attempt("making an event")?;
+        Ok(Mark { device: device.clone(), event })
+    }
+
+    /// Puts it behind all that was launched.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn set(&self) -> Result<(), CudaError> {
+        self.device.enter()?;
+        // SAFETY: event and stream live as long as `self`.
+        unsafe { result::event::record(self.event, self.device.stream()) }.attempt("recording an event")
+    }
+
+    /// Waits for all that was launched before it was set.
+    ///
+    /// # Errors
+    /// The driver's, also of what was launched before.
+    pub fn wait(&self) -> Result<(), CudaError> {
+        // SAFETY: the event lives as long as `self`.
+        unsafe { result::event::synchronize(self.event) }.attempt("waiting for the device")
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // SAFETY: destroyed once; the driver waits for its use.
+        unsafe {
+            let _ = self.device.enter();
+            let _ = result::event::destroy(self.event);
+        }
     }
 }
 

@@ -82,6 +82,17 @@ impl Recorder {
         (t.begin, t.finish)
     }
 
+    /// Microseconds that steps of the last run took, waiting for them included: the mean over those of workers
+    /// `0 .. threads` that took part.
+    pub fn mean_micros(&mut self, threads: usize, steps: std::ops::Range<usize>) -> f64 {
+        let clock = Clock::get();
+        let present: Vec<usize> = (0..threads).filter(|&ith| self.took_part(ith)).collect();
+        let sum = |ith: &usize| -> f64 {
+            self.steps(*ith)[steps.clone()].iter().map(|t| clock.micros(t.arrive, t.end)).sum()
+        };
+        present.iter().map(sum).sum::<f64>() / present.len().max(1) as f64
+    }
+
     /// Workers that it has room for.
     pub fn threads(&self) -> usize {
         self.tracks.len()

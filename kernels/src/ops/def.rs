@@ -35,6 +35,12 @@ pub trait OpDef: Sync {
         &[]
     }
 
+    /// Whether a part of its lowerings, by its name inside the node, stays where the rest of the model runs if the node is
+    /// placed elsewhere: to be done at the same time as the others, or to bring them together.
+    fn stays(&self, _part: &str) -> bool {
+        false
+    }
+
     /// Pairs (output, input) that may be the same memory: the op reads each element before it writes it.
     fn in_place(&self) -> &'static [(usize, usize)] {
         &[]

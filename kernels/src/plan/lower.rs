@@ -1,6 +1,6 @@
 //! From nodes to steps: choosing variants, opening lowerings, inserting conversions.
 
-use super::sides::Sides;
+use super::sides::{self, Sides};
 use super::{Chooser, NodeIx, Placed, PlanError, PlanNode, Step, StepKernel, conversion_node};
 use crate::graph::{Graph, GraphBuilder, Node, Storage, StorageId, StorageKind, Value, ValueId};
 use crate::variant::{Body, Form, Instance, Packing, Reason, Tunables, Variant};
@@ -62,6 +62,8 @@ struct Rank {
     backend: Backend,
     parent: Option<NodeIx>,
     conversion: bool,
+    /// Bytes that it reads may be on the other side: a node of the graph, or a part of one that runs on both.
+    fetches: bool,
     depth: usize,
 }
 
@@ -72,7 +74,7 @@ impl Lowerer<'_> {
         let placed = self.chooser.place(&node.name).filter(|p| p.backend != main);
         let is_state = |v: &ValueId| matches!(self.out.graph.storage(*v).kind, StorageKind::State(_));
         let at_states = node.inputs.iter().chain(&node.outputs).any(is_state);
-        let rank = Rank { backend: main, parent: None, conversion: false, depth: 0 };
+        let rank = Rank { backend: main, parent: None, conversion: false, fetches: true, depth: 0 };
         let Some(Placed { backend, origin }) = placed else { return self.node(node, rank) };
         let ix = self.out.nodes.len();
         let why = if at_states {
@@ -88,7 +90,7 @@ impl Lowerer<'_> {
     }
 
     fn node(&mut self, node: Node, rank: Rank) -> Result<(), PlanError> {
-        let Rank { backend, parent, conversion, depth } = rank;
+        let Rank { backend, parent, conversion, fetches, depth } = rank;
         if depth > MAX_DEPTH {
             return Err(PlanError::TooDeep { node: node.name, op: node.op, limit: MAX_DEPTH });
         }
@@ -110,7 +112,7 @@ impl Lowerer<'_> {
             outputs: node.outputs.clone(),
             conversion,
         });
-        if parent.is_none() && node.op != Op::Transfer {
+        if fetches {
             // Before its first part, so that its parts are not torn apart.
             for storage in self.sides.missing(backend, &self.out.graph, &node.inputs, &node.outputs) {
                 let name = conversion_node(&node, &format!("to_{backend}"));
@@ -124,12 +126,45 @@ impl Lowerer<'_> {
             Body::Lowering(lower) => {
                 let mut b = GraphBuilder::detached(&mut self.out.graph, &node.name, tunables);
                 lower(&inst, &node.inputs, &node.outputs, &mut b);
-                for part in b.into_nodes() {
-                    self.node(part, Rank { backend, parent: Some(ix), conversion: false, depth: depth + 1 })?;
+                let parts = b.into_nodes();
+                let below = Rank { backend, parent: Some(ix), conversion: false, fetches: false, depth: depth + 1 };
+                if parent.is_none() && backend != self.chooser.backend() {
+                    self.on_both(parts, |part| ops::def(node.op).stays(part), &node.name, below)?;
+                } else {
+                    for part in parts {
+                        self.node(part, below)?;
+                    }
                 }
             }
         }
         self.out.nodes[ix.0].steps.end = self.out.steps.len();
+        Ok(())
+    }
+
+    /// The parts of a node that is placed elsewhere than the model, of which some stay with the model.
+    fn on_both(
+        &mut self,
+        parts: Vec<Node>,
+        stays: impl Fn(&str) -> bool,
+        whole: &str,
+        below: Rank,
+    ) -> Result<(), PlanError> {
+        let main = self.chooser.backend();
+        let home = |part: &Node| {
+            let name = part.name.strip_prefix(whole).and_then(|n| n.strip_prefix('.')).unwrap_or(&part.name);
+            // A placement that names the part itself has the last word.
+            stays(name) && self.chooser.place(&part.name).is_none_or(|p| p.backend == main)
+        };
+        let placed: Vec<(Backend, Node)> =
+            parts.into_iter().map(|part| (if home(&part) { main } else { below.backend }, part)).collect();
+        let split = placed.iter().any(|(backend, _)| *backend == main);
+        for (backend, part) in sides::device_first(&self.out.graph, placed) {
+            let at = self.out.nodes.len();
+            self.node(part, Rank { backend, fetches: split, ..below })?;
+            if backend == main {
+                self.out.nodes[at].note = Some(format!("stays on {main}, beside the parts that were placed"));
+            }
+        }
         Ok(())
     }
 
@@ -295,7 +330,7 @@ impl Lowerer<'_> {
         let whole = self.out.graph.whole(storage);
         let params = Params::Transfer { to };
         let node = Node { name, op: Op::Transfer, params, inputs: vec![whole], outputs: Vec::new() };
-        self.node(node, Rank { backend: Backend::Cuda, parent, conversion: true, depth })?;
+        self.node(node, Rank { backend: Backend::Cuda, parent, conversion: true, fetches: false, depth })?;
         self.sides.brought(to, storage);
         Ok(())
     }
@@ -328,7 +363,8 @@ impl Lowerer<'_> {
         let dtype = if let Form::Quantised(to) = form { to } else { value.layout.dtype };
         let out = self.out.graph.builder().temp(Layout::contiguous(dtype, value.layout.ne));
         let conversion = Node { name: conversion_node(node, name), op, params, inputs: vec![v], outputs: vec![out] };
-        self.node(conversion, Rank { backend, parent: Some(ix), conversion: true, depth: depth + 1 })?;
+        let rank = Rank { backend, parent: Some(ix), conversion: true, fetches: false, depth: depth + 1 };
+        self.node(conversion, rank)?;
         self.converted.insert(key, out);
         Ok(out)
     }

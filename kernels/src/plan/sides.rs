@@ -4,9 +4,10 @@
 //! side reads that, the planner puts a transfer. Constants are wherever they are read, inputs are filled on both sides,
 //! states stay where the run is.
 
-use super::Step;
+use super::{Step, StepKernel};
 use crate::Backend;
-use crate::graph::{Graph, StorageId, StorageKind, Value, ValueId};
+use crate::graph::{Graph, Node, StorageId, StorageKind, Value, ValueId};
+use crate::ops;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -65,6 +66,30 @@ fn covers(graph: &Graph, v: ValueId) -> bool {
     offset == 0 && layout.is_contiguous() && layout.span() == graph.storage(v).bytes
 }
 
+/// Parts of a node that run on two sides, in the order in which they are planned: first those of the device that read nothing
+/// that one of the others writes before them, and write nothing that it touches. They are under way while the processor's
+/// run.
+pub(super) fn device_first(graph: &Graph, parts: Vec<(Backend, Node)>) -> Vec<(Backend, Node)> {
+    let storage = |v: &ValueId| graph.value(*v).storage;
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    let (mut read, mut written): (BTreeSet<StorageId>, BTreeSet<StorageId>) = Default::default();
+    for (backend, part) in parts {
+        let updated = ops::def(part.op).updates().iter().filter_map(|&i| part.inputs.get(i));
+        let reads: BTreeSet<StorageId> = part.inputs.iter().map(storage).collect();
+        let writes: BTreeSet<StorageId> = part.outputs.iter().chain(updated).map(storage).collect();
+        let is_free = reads.is_disjoint(&written) && writes.is_disjoint(&written) && writes.is_disjoint(&read);
+        if backend == Backend::Cuda && is_free {
+            first.push((backend, part));
+        } else {
+            read.extend(reads);
+            written.extend(writes);
+            rest.push((backend, part));
+        }
+    }
+    first.append(&mut rest);
+    first
+}
+
 /// Steps in a row of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leg {
@@ -72,6 +97,9 @@ pub struct Leg {
     pub side: Backend,
     /// They.
     pub steps: Range<usize>,
+    /// Behind the last transfer: when the steps before it are done, a leg of the processor may follow. Those from it on
+    /// touch the device's memory alone, and so may run at the same time.
+    pub ready: usize,
 }
 
 /// The legs of a run.
@@ -80,7 +108,10 @@ pub(super) fn legs(steps: &[Step]) -> Vec<Leg> {
     for (i, step) in steps.iter().enumerate() {
         match legs.last_mut().filter(|leg| leg.side == step.side()) {
             Some(leg) => leg.steps.end = i + 1,
-            None => legs.push(Leg { side: step.side(), steps: i..i + 1 }),
+            None => legs.push(Leg { side: step.side(), steps: i..i + 1, ready: i }),
+        }
+        if let (StepKernel::Transfer, Some(leg)) = (step.kernel, legs.last_mut()) {
+            leg.ready = i + 1;
         }
     }
     legs
@@ -93,7 +124,7 @@ mod tests {
     use crate::plan::{Chooser, Chosen, Placed, Plan, Step, StepKernel};
     use crate::{Backend, Instance, Layout, Op, Params};
 
-    /// Nodes whose names begin with one of these run on the other backend.
+    /// Nodes of these names run on the other backend.
     struct Split<'a>(Backend, &'a [&'a str]);
 
     impl Chooser for Split<'_> {
@@ -107,7 +138,8 @@ mod tests {
 
         fn place(&self, name: &str) -> Option<Placed> {
             let backend = if self.0 == Backend::Cpu { Backend::Cuda } else { Backend::Cpu };
-            let is_other = self.1.iter().any(|p| name.starts_with(p));
+            // A name that ends with a dot is a node's for all of its parts.
+            let is_other = self.1.iter().any(|p| name == *p || (p.ends_with('.') && name.starts_with(p)));
             is_other.then(|| Placed { backend, origin: "test".into() })
         }
     }
@@ -151,7 +183,7 @@ mod tests {
             for other in [&[][..], &["nobody"]] {
                 let plan = build(chain(), main, other);
                 assert_eq!(shown(&plan), ["a", "b", "c", "d"].map(|n| format!("{n}:{main}")));
-                assert_eq!(plan.legs, [Leg { side: main, steps: 0..4 }]);
+                assert_eq!(plan.legs, [Leg { side: main, steps: 0..4, ready: 0 }]);
                 assert!(plan.nodes.iter().all(|n| n.note.is_none() && n.backend == main));
             }
         }
@@ -162,8 +194,8 @@ mod tests {
         let plan = build(chain(), Backend::Cuda, &["b", "c"]);
         let want = ["a:cuda", "b.to_cpu>cpu", "b:cpu", "c:cpu", "d.to_cuda>cuda", "d.to_cuda>cuda", "d:cuda"];
         assert_eq!(shown(&plan), want);
-        let legs = [(Backend::Cuda, 0..2), (Backend::Cpu, 2..4), (Backend::Cuda, 4..7)];
-        assert_eq!(plan.legs, legs.map(|(side, steps)| Leg { side, steps }));
+        let legs = [(Backend::Cuda, 0..2, 2), (Backend::Cpu, 2..4, 2), (Backend::Cuda, 4..7, 6)];
+        assert_eq!(plan.legs, legs.map(|(side, steps, ready)| Leg { side, steps, ready }));
         assert!(plan.legs[1..].iter().all(|leg| plan.steps[leg.steps.start].barrier), "legs are whole rounds");
         let b = plan.nodes.iter().find(|n| n.name == "b").unwrap();
         assert_eq!((b.backend, b.note.as_deref(), b.steps.clone()), (Backend::Cpu, Some("on cpu: test"), 1..3));
@@ -205,6 +237,42 @@ mod tests {
         assert_eq!(shown(&plan), want);
         let whole = plan.graph.storage(plan.steps[3].inputs[0]).bytes;
         assert_eq!(plan.node(plan.steps[3].node).cost.bytes, whole as f64);
+    }
+
+    /// Where the shared expert's parts come in the order of steps, and that the processor waits for none of them.
+    #[test]
+    fn parts_that_stay_run_beside_those_that_were_placed() {
+        let experts = || {
+            let (k, f, n) = (256, 256, 4);
+            let mut graph = Graph::default();
+            let mut b = graph.builder();
+            let x = b.bind(StorageKind::Input(0), Layout::f32([k, 1, 1, 1]));
+            let ids = b.bind(StorageKind::Input(1), Layout::i32([2, 1, 1, 1]));
+            let weights = b.bind(StorageKind::Input(2), Layout::f32([2, 1, 1, 1]));
+            let mut inputs = vec![vector(&mut b, "norm", Op::Silu, &[x]), ids, weights];
+            let shapes = [[k, f, n, 1], [k, f, n, 1], [f, k, n, 1], [k, f, 1, 1], [k, f, 1, 1], [f, k, 1, 1]];
+            for (id, ne) in (0..).zip(shapes) {
+                inputs.push(b.bind(StorageKind::Weight(id), Layout::contiguous(crate::DType::Q8_0, ne)));
+            }
+            inputs.push(b.bind(StorageKind::Weight(9), Layout::f32([k, 1, 1, 1])));
+            let y = b.bind(StorageKind::Output(0), Layout::f32([k, 1, 1, 1]));
+            b.node_into("ffn", Op::MoeFfn, Params::None, &inputs, &[y]);
+            graph
+        };
+        let plan = build(experts(), Backend::Cuda, &["ffn"]);
+        let steps = shown(&plan);
+        let at = |name: &str| steps.iter().position(|s| s == name).unwrap_or_else(|| panic!("{name} in {steps:?}"));
+        let order =
+            ["ffn.to_cpu>cpu", "ffn.shared.sigmoid_mul:cuda", "ffn.down:cpu", "ffn.add.to_cuda>cuda", "ffn.add:cuda"];
+        assert!(order.map(at).is_sorted(), "{steps:?}");
+        let [first, second, third] = &plan.legs[..] else { panic!("{:?}", plan.legs) };
+        assert_eq!((first.side, second.side, third.side), (Backend::Cuda, Backend::Cpu, Backend::Cuda));
+        assert_eq!(first.ready, at("ffn.to_cpu>cpu") + 1);
+        let beside = &steps[first.ready..first.steps.end];
+        assert!(beside.len() >= 4 && beside.iter().all(|s| s.starts_with("ffn.shared.")), "{steps:?}");
+        // All of it goes where its parts are placed by name too.
+        let plan = build(experts(), Backend::Cuda, &["ffn", "ffn."]);
+        assert!(plan.steps.iter().all(|s| plan.node(s.node).op() != Op::Add || s.side() == Backend::Cpu));
     }
 
     #[test]

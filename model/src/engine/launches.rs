@@ -37,6 +37,9 @@ impl Launches {
 
     /// Launches all of them; does not wait. `traced`: while CUPTI traces.
     pub fn launch(&mut self, bound: &mut Bound, graphs: bool, traced: bool) -> Result<(), CudaError> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
         if !(graphs && self.warm) {
             self.warm = true;
             return cuda::run(bound, self.steps.clone(), None);
@@ -52,6 +55,9 @@ impl Launches {
 
     /// As [`Self::launch`], with an event after each step.
     pub fn launch_timed(&mut self, bound: &mut Bound, graphs: bool) -> Result<(), CudaError> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
         // What was recorded before anything had run is no graph.
         let graph = graphs && self.warm;
         let mut timed = match self.timed.take().filter(|t| t.replay.is_some() == graph) {
@@ -73,11 +79,12 @@ impl Launches {
         Ok(())
     }
 
-    /// Notes what each step of the last timed launch took; waits for it.
-    pub fn note(&self, into: &mut Recording) -> Result<(), CudaError> {
-        let Some(timed) = &self.timed else { return Ok(()) };
-        into.by_gpu(&timed.times.micros(self.steps.len())?, timed.launched, self.steps.clone());
-        Ok(())
+    /// Notes what each step of the last timed launch took; waits for it. Microseconds of them together.
+    pub fn note(&self, into: &mut Recording) -> Result<f64, CudaError> {
+        let Some(timed) = &self.timed else { return Ok(0.0) };
+        let micros = timed.times.micros(self.steps.len())?;
+        into.by_gpu(&micros, timed.launched, self.steps.clone());
+        Ok(micros.iter().sum())
     }
 }
 
@@ -142,6 +149,6 @@ impl OnGpu {
 
     /// Notes what each step of the last run with events took.
     pub fn note(&self, into: &mut Recording) -> Result<(), CudaError> {
-        self.launches.note(into)
+        self.launches.note(into).map(|_| ())
     }
 }

@@ -79,7 +79,7 @@ impl Memory {
         }
         let host = self.host.bind(plan, to.again())?;
         let bound = gpu.bind(plan, to, Some(&host))?;
-        Ok(Program::Mixed(Box::new(Mixed::new(plan, self.main, host, bound, gpu.graphs()))))
+        Ok(Program::Mixed(Box::new(Mixed::new(plan, self.main, host, bound, gpu.graphs())?)))
     }
 }
 

@@ -3,7 +3,7 @@
 //! * [`Engine::eval`] runs one batch; [`Engine::prompt`] and [`Engine::decode`] are what generation is made of.
 //! * Which variant serves what is the stack of profiles; [`Engine::stack_mut`] changes it, and the next run has a new
 //!   plan over the same states.
-//! * [`swap`] checks a change against what it replaces, on live inputs.
+//! * [`swap`] checks a change against what it replaces, on live inputs; [`sides`] times an op on either backend.
 
 mod activity;
 mod error;
@@ -15,6 +15,7 @@ mod mixed;
 mod options;
 mod place;
 mod plans;
+pub mod sides;
 pub mod swap;
 
 pub use error::EngineError;

@@ -1,14 +1,15 @@
 //! Where an engine runs: what was asked for against what there is.
 
 use super::{EngineError, Place};
-use crate::choice::placed_on;
+use crate::choice::{ProfileChooser, placed_on};
+use crate::device_weights::wanted;
 use crate::model::Model;
 use crate::qwen3next::{self, BatchShape, Logits, StateShape};
 use crate::state::State;
+use deltascope_kernels::Backend;
 use deltascope_kernels::cuda::{CudaError, Device};
-use deltascope_kernels::graph::{Node, StorageKind};
-use deltascope_kernels::{Backend, ValueId};
-use deltascope_profiles::Stack;
+use deltascope_kernels::plan::Plan;
+use deltascope_profiles::{Phase, Stack};
 use std::collections::BTreeSet;
 
 /// An open GPU, or none and why not.
@@ -61,21 +62,14 @@ impl Need {
     }
 }
 
-/// Weights that a node on the GPU reads. Nodes are the same in every phase.
+/// Weights that the GPU's part of a plan reads. Parts run on the same side in every phase.
 fn weights_on_gpu(model: &Model, state: StateShape, main: Backend, stack: &Stack) -> BTreeSet<u32> {
     let shape = BatchShape { n_tokens: 1, n_seqs: 1, n_kv: state.n_ctx.min(256), logits: Logits::Last };
     let graph = qwen3next::build(&model.config, &model.weights, &model.weight_ids, state, shape);
-    let is_state = |v: &ValueId| matches!(graph.storage(*v).kind, StorageKind::State(_));
-    let placed = |node: &Node| {
-        let place = stack.place(&node.name).and_then(|(place, _)| placed_on(place.backend, true));
-        place.filter(|_| !node.inputs.iter().any(is_state)).unwrap_or(main)
-    };
-    let on_gpu = graph.nodes.iter().filter(|node| placed(node) == Backend::Cuda);
-    let weight = |v: &ValueId| match graph.storage(*v).kind {
-        StorageKind::Weight(id) => Some(id),
-        _ => None,
-    };
-    on_gpu.flat_map(|node| node.inputs.iter().filter_map(weight)).collect()
+    let chooser = ProfileChooser { stack, phase: Phase::Decode, tokens: 1, backend: main, gpu: true };
+    // Where there is no plan, that is what the user is told when one is made.
+    let plan = Plan::build(graph, &chooser, 1).ok();
+    plan.iter().flat_map(wanted).map(|(id, _)| id).collect()
 }
 
 /// The place for a model on this machine.
@@ -193,11 +187,14 @@ mod tests {
         let (all, none) = (need(Backend::Cuda, &[]), need(Backend::Cpu, &["nobody=cuda"]));
         assert_eq!(need(Backend::Cuda, &["nobody=cpu"]), all);
         assert_eq!(none, Need { weights: 0, state: 0 });
-        let (rest, experts) = (need(Backend::Cuda, &["blk.*.ffn=cpu"]), need(Backend::Cpu, &["blk.*.ffn=cuda"]));
+        let (rest, experts) = (need(Backend::Cuda, &["blk.*.ffn*=cpu"]), need(Backend::Cpu, &["blk.*.ffn=cuda"]));
         assert_eq!(rest.state, all.state);
         assert!(
             experts.weights > all.weights / 2 && rest.weights + experts.weights == all.weights,
             "{rest:?} {experts:?}"
         );
+        // The shared expert stays unless it is named.
+        let beside = need(Backend::Cuda, &["blk.*.ffn=cpu"]);
+        assert!(beside.weights > rest.weights && beside.weights - rest.weights < experts.weights / 4, "{beside:?}");
     }
 }

@@ -5,12 +5,14 @@
 
 use super::{Batch, Engine, EngineError, Ready};
 use crate::choice::ProfileChooser;
+use crate::model::Model;
 use crate::qwen3next::Logits;
 use deltascope_kernels::Buffer;
 use deltascope_kernels::check::{self, Difference, Outcome, Tensor};
-use deltascope_kernels::graph::ValueId;
+use deltascope_kernels::graph::{StorageKind, ValueId};
 use deltascope_kernels::{Backend, Instance, Tunables, Variant, ops};
 use deltascope_profiles::{Phase, Stack};
+use std::sync::Arc;
 
 /// A node's live inputs and what the variant in force made of them.
 pub struct Tap {
@@ -84,15 +86,18 @@ impl Engine {
     }
 
     fn copy_inputs(&mut self, key: super::PlanKey, node: usize) -> Result<Vec<Tensor>, EngineError> {
+        let model = Arc::clone(&self.model);
         let ready = self.plans().get(key);
-        ready.plan.nodes[node].inputs.iter().map(|&v| copy(ready, v)).collect()
+        ready.plan.nodes[node].inputs.iter().map(|&v| copy(&model, ready, v)).collect()
     }
 
     fn copy_result(&mut self, key: super::PlanKey, node: usize, inputs: Vec<Tensor>) -> Result<Tap, EngineError> {
+        let model = Arc::clone(&self.model);
         let ready = self.plans().get(key);
         let n = &ready.plan.nodes[node];
-        let outputs = n.outputs.iter().map(|&v| copy(ready, v)).collect::<Result<_, _>>()?;
-        let states = ops::def(n.op()).updates().iter().filter_map(|&i| n.inputs.get(i)).map(|&v| copy(ready, v));
+        let outputs = n.outputs.iter().map(|&v| copy(&model, ready, v)).collect::<Result<_, _>>()?;
+        let states =
+            ops::def(n.op()).updates().iter().filter_map(|&i| n.inputs.get(i)).map(|&v| copy(&model, ready, v));
         let result = Outcome { outputs, states: states.collect::<Result<_, _>>()?, micros: 0.0 };
         Ok(Tap { node: n.name.clone(), inst: n.inst.clone(), inputs, result, variant: n.variant, backend: n.backend })
     }
@@ -173,9 +178,20 @@ fn argmax(x: &[f32]) -> Option<usize> {
     (0..x.len()).max_by(|&a, &b| x[a].total_cmp(&x[b]))
 }
 
-/// A value's bytes as a tensor of its own, with the view's strides.
-fn copy(ready: &Ready, v: ValueId) -> Result<Tensor, EngineError> {
-    Ok(Tensor { layout: ready.plan.graph.layout(v), data: Buffer::from_bytes(&ready.read(v)?) })
+/// A value's bytes as a tensor of its own, with the view's strides. Weights come from the file: where a plan runs they may
+/// lie in another form alone.
+fn copy(model: &Model, ready: &Ready, v: ValueId) -> Result<Tensor, EngineError> {
+    let graph = &ready.plan.graph;
+    let (value, layout) = (graph.value(v), graph.layout(v));
+    let in_file = match graph.storage(v).kind {
+        StorageKind::Weight(id) => model.weight(id).and_then(|t| t.data().get(value.offset..)),
+        _ => None,
+    };
+    let data = match in_file.and_then(|bytes| bytes.get(..layout.span())) {
+        Some(bytes) => Buffer::from_bytes(bytes),
+        None => Buffer::from_bytes(&ready.read(v)?),
+    };
+    Ok(Tensor { layout, data })
 }
 
 #[cfg(test)]

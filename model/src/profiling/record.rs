@@ -41,6 +41,8 @@ pub struct RunRecord {
     pub timing: Timing,
     /// Every kernel, where CUPTI saw them.
     pub kernels: Option<Kernels>,
+    /// Time of the GPU's steps that ran while workers ran theirs: contained in both.
+    pub at_once_us: f64,
     /// Every worker's steps, and a GPU's: for traces.
     pub tracks: Vec<Track>,
 }
@@ -61,7 +63,7 @@ impl RunRecord {
     pub fn residual_us(&self) -> f64 {
         let steps: f64 = self.steps.iter().map(|s| f64::from(s.work + s.wait)).sum();
         let gaps = self.kernels.as_ref().map_or(0.0, Kernels::gap_us);
-        self.wall_us - steps - gaps - self.last_wait_us
+        self.wall_us - (steps - self.at_once_us) - gaps - self.last_wait_us
     }
 
     /// Work and wait of a node, its parts included.

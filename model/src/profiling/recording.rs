@@ -16,6 +16,7 @@ pub(crate) struct Recording {
     last_wait_us: f64,
     timing: Timing,
     kernels: Option<Kernels>,
+    at_once_us: f64,
     /// Workers by number; the GPU's comes after all of them.
     tracks: BTreeMap<usize, Track>,
 }
@@ -34,6 +35,7 @@ impl Recording {
             last_wait_us: 0.0,
             timing: Timing::Workers,
             kernels: None,
+            at_once_us: 0.0,
             tracks: BTreeMap::new(),
         }
     }
@@ -92,6 +94,11 @@ impl Recording {
         self.kernels = Some(Kernels(kernels));
     }
 
+    /// So much of what was noted twice, of workers and of a GPU, was one time.
+    pub fn at_once(&mut self, micros: f64) {
+        self.at_once_us += micros;
+    }
+
     fn track(&mut self, number: usize, begin: Ticks) -> &mut [StepTime] {
         let n = self.steps.len();
         let track = self.tracks.entry(number).or_insert_with(|| {
@@ -111,6 +118,7 @@ impl Recording {
             last_wait_us: self.last_wait_us,
             timing: self.timing,
             kernels: self.kernels,
+            at_once_us: self.at_once_us,
             tracks: self.tracks.into_values().collect(),
         }
     }

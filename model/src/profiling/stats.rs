@@ -47,8 +47,8 @@ pub struct Row {
     pub gb_per_s: f64,
     /// Variants that serve its nodes.
     pub variants: Vec<&'static str>,
-    /// Where its nodes run.
-    pub backends: Vec<Backend>,
+    /// Where its nodes run, and the part of `total_us` that those there take.
+    pub sides: Vec<(Backend, f64)>,
     /// All its nodes were lowered: the time is that of its parts, which have rows of their own.
     pub lowered: bool,
     /// `total_us` of each run kept, the latest last: for histograms and intervals.
@@ -58,7 +58,7 @@ pub struct Row {
 impl Row {
     /// Where its nodes run: `cpu`, or `cpu+cuda` where they are on both.
     pub fn on(&self) -> String {
-        self.backends.iter().map(|b| b.name()).collect::<Vec<_>>().join("+")
+        self.sides.iter().map(|(b, _)| b.name()).collect::<Vec<_>>().join("+")
     }
 }
 
@@ -75,6 +75,8 @@ pub struct Table {
     pub wait_us: f64,
     /// Wall time less all steps and gaps.
     pub residual_us: f64,
+    /// Time of the GPU's steps while workers ran theirs, mean: contained in the rows of both.
+    pub at_once_us: f64,
     /// Barriers in a run.
     pub barriers: usize,
     /// Where the runs were.
@@ -102,6 +104,7 @@ struct Kept {
     last_wait_us: f64,
     residual_us: f64,
     idle: Option<Idle>,
+    at_once_us: f64,
 }
 
 impl Stats {
@@ -131,6 +134,7 @@ impl Stats {
             last_wait_us: r.last_wait_us,
             residual_us: r.residual_us(),
             idle: r.kernels.as_ref().map(Idle::of),
+            at_once_us: r.at_once_us,
         });
     }
 
@@ -177,6 +181,7 @@ impl Stats {
             wall_us,
             wait_us: mean(&|r| r.last_wait_us + r.steps.iter().map(|s| f64::from(s.wait)).sum::<f64>()),
             residual_us: mean(&|r| r.residual_us),
+            at_once_us: mean(&|r| r.at_once_us),
             barriers: info.barriers,
             backend: info.backend,
             timing: self.timing,
@@ -211,9 +216,21 @@ impl Stats {
         let mut variants: Vec<&'static str> = nodes.iter().map(|&i| info.nodes[i].variant.spec().name).collect();
         variants.sort_unstable();
         variants.dedup();
-        let mut backends: Vec<Backend> = nodes.iter().map(|&i| info.nodes[i].backend).collect();
-        backends.sort_unstable();
-        backends.dedup();
+        let mut sides: Vec<(Backend, f64)> = Vec::new();
+        for backend in nodes.iter().map(|&i| info.nodes[i].backend) {
+            if sides.iter().all(|(b, _)| *b != backend) {
+                let mut there: Vec<usize> = nodes
+                    .iter()
+                    .map(|&i| &info.nodes[i])
+                    .filter(|n| n.backend == backend)
+                    .flat_map(|n| n.steps.clone())
+                    .collect();
+                there.sort_unstable();
+                there.dedup();
+                sides.push((backend, self.runs.iter().map(|r| sum(r, &there)).sum::<f64>() / runs));
+            }
+        }
+        sides.sort_unstable_by_key(|(backend, _)| *backend);
         let first_op = info.nodes[nodes[0]].op;
         Row {
             label,
@@ -228,7 +245,7 @@ impl Stats {
             gb_per_s: if total_us > 0.0 { cost.bytes / total_us / 1e3 } else { 0.0 },
             cost,
             variants,
-            backends,
+            sides,
             lowered: nodes.iter().all(|&i| info.nodes[i].lowered),
             samples,
             nodes,

@@ -88,7 +88,7 @@ pub struct EngineArgs {
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendArg,
     /// Where nodes of the model run that are to run elsewhere: `'blk.*.ffn=cpu'` leaves the experts to the CPU and their
-    /// weights in the file. May be given again; the first that fits holds.
+    /// weights in the file; the shared one stays and runs beside them, unless it is named too: `'blk.*.ffn*=cpu'`. May be given again; the first that fits holds.
     #[arg(long = "place", value_name = "PATTERN=cpu|cuda", value_parser = placement)]
     pub places: Vec<Placement>,
     /// On a GPU, launch every step by itself instead of a whole run as one CUDA graph; a profile's `graphs = false` does
@@ -128,6 +128,25 @@ pub enum BackendArg {
     Cpu,
     /// The first NVIDIA GPU.
     Cuda,
+}
+
+/// A backend to put beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SideArg {
+    /// The CPU.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+}
+
+impl SideArg {
+    /// As kernels name it.
+    pub fn backend(self) -> deltascope_kernels::Backend {
+        match self {
+            SideArg::Cpu => deltascope_kernels::Backend::Cpu,
+            SideArg::Cuda => deltascope_kernels::Backend::Cuda,
+        }
+    }
 }
 
 /// How tokens are chosen.

@@ -4,7 +4,8 @@ mod args;
 mod spelling;
 
 pub use args::{
-    BackendArg, Cli, Command, EngineArgs, GroupArg, KvArg, ModelArgs, PhaseArg, SamplingArgs, TableFormat, TimingArg,
+    BackendArg, Cli, Command, EngineArgs, GroupArg, KvArg, ModelArgs, PhaseArg, SamplingArgs, SideArg, TableFormat,
+    TimingArg,
 };
 
 pub(crate) use args::placement;

@@ -2,8 +2,8 @@
 
 use super::loading::{place, placed, start};
 use super::{engine_options, open_model, stack};
-use crate::cli::{EngineArgs, GroupArg, ModelArgs, PhaseArg, TableFormat, TimingArg};
-use crate::report::{op_table, print, render, timeline_table};
+use crate::cli::{BackendArg, EngineArgs, GroupArg, ModelArgs, PhaseArg, SideArg, TableFormat, TimingArg};
+use crate::report::{self, op_table, print, render, side_table, timeline_table};
 use anyhow::{Context, bail};
 use clap::Args;
 use deltascope_kernels::Backend;
@@ -35,6 +35,10 @@ pub struct ProfileArgs {
     /// Tokens in the context before.
     #[arg(short = 'd', long, default_value_t = 0)]
     depth: usize,
+    /// Run on each of these in turn and put their times side by side; what is not there is said, and has no times.
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., value_name = "BACKEND",
+        conflicts_with_all = ["backend", "places", "chrome_trace", "timeline"])]
+    backends: Vec<SideArg>,
     /// How to print.
     #[arg(short = 'o', long, value_enum, default_value_t)]
     output: TableFormat,
@@ -55,10 +59,90 @@ pub struct ProfileArgs {
 /// If the model cannot be run.
 pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.runs > 0, "-n 0 records nothing");
+    if !args.backends.is_empty() {
+        return side_by_side(args);
+    }
+    let mut engine = engine(args, &args.engine)?;
+    let measured = measure(args, &mut engine)?;
+    let times = measured.stats.table(group(args));
+    let must = args.timing == TimingArg::Cupti || args.timeline.is_some();
+    if must && times.timing != Timing::Cupti {
+        bail!("{}", engine.timing_note().unwrap_or("CUPTI sees a GPU's kernels, where all nodes run on it"));
+    }
+    let mut table = op_table(&times);
+    table.notes.extend(measured.notes);
+    show(&table, args)?;
+    if let Some(path) = &args.timeline {
+        std::fs::write(path, render(&timeline_table(&measured.timeline), TableFormat::Csv))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let (Some(path), Some(record)) = (&args.chrome_trace, &measured.last) {
+        write_trace(path, record).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn engine(args: &ProfileArgs, on: &EngineArgs) -> anyhow::Result<Engine> {
     let (model, _) = open_model(&args.model)?;
-    let stack = placed(stack(&args.model, &model)?, &args.engine.places);
+    let stack = placed(stack(&args.model, &model)?, &on.places);
     let cupti = args.timing != TimingArg::Events;
-    let mut engine = start(model, stack, Options { cupti, ..engine_options(&args.engine) })?;
+    start(model, stack, Options { cupti, ..engine_options(on) })
+}
+
+/// One backend after another, each with the machine to itself.
+fn side_by_side(args: &ProfileArgs) -> anyhow::Result<()> {
+    let mut sides = Vec::new();
+    let mut notes = Vec::new();
+    for side in &args.backends {
+        let backend = if *side == SideArg::Cpu { BackendArg::Cpu } else { BackendArg::Cuda };
+        let name = side.backend();
+        let on = EngineArgs { backend, ..args.engine.clone() };
+        let measured = engine(args, &on).and_then(|mut engine| measure(args, &mut engine));
+        match measured {
+            Ok(m) => {
+                notes.extend(m.notes.into_iter().map(|note| format!("{name}: {note}")));
+                sides.push((name, Some(m.stats.table(group(args)))));
+            }
+            Err(e) if args.backends.len() > 1 => {
+                notes.push(format!("{name}: no times: {e:#}"));
+                sides.push((name, None));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    anyhow::ensure!(sides.iter().any(|(_, table)| table.is_some()), "{}", notes.join("; "));
+    show(&report::Table { notes, ..side_table(&sides) }, args)
+}
+
+fn group(args: &ProfileArgs) -> Group {
+    match args.group {
+        GroupArg::Op => Group::Op,
+        GroupArg::Node => Group::Node,
+        GroupArg::Layer => Group::Layer,
+        GroupArg::Block => Group::Block,
+    }
+}
+
+fn show(table: &report::Table, args: &ProfileArgs) -> anyhow::Result<()> {
+    print(table, args.output)?;
+    if !matches!(args.output, TableFormat::Text | TableFormat::Md) {
+        for note in &table.notes {
+            eprintln!("{note}");
+        }
+    }
+    Ok(())
+}
+
+/// What an engine's runs gave.
+struct Profiled {
+    stats: Stats,
+    timeline: Timeline,
+    last: Option<RunRecord>,
+    /// How fast it was, and what recording costs.
+    notes: Vec<String>,
+}
+
+fn measure(args: &ProfileArgs, engine: &mut Engine) -> anyhow::Result<Profiled> {
     let per_run = match args.phase {
         PhaseArg::Decode => 1,
         PhaseArg::Prefill => {
@@ -102,37 +186,12 @@ pub fn run(args: &ProfileArgs) -> anyhow::Result<()> {
             }
         }
     }
-    let group = match args.group {
-        GroupArg::Op => Group::Op,
-        GroupArg::Node => Group::Node,
-        GroupArg::Layer => Group::Layer,
-        GroupArg::Block => Group::Block,
-    };
-    let times = stats.table(group);
-    let must = args.timing == TimingArg::Cupti || args.timeline.is_some();
-    if must && times.timing != Timing::Cupti {
-        bail!("{}", engine.timing_note().unwrap_or("CUPTI sees a GPU's kernels, where all nodes run on it"));
-    }
-    let mut table = op_table(&times);
-    table.notes.extend(engine.timing_note().map(|why| format!("note: {why}")));
-    table.notes.push(speed_note(&engine, args.phase, per_run, &off));
-    table.notes.extend(outside_note(&times, &off));
-    table.notes.extend(gauge.and_then(|g| g.take_summary()).map(|s| format!("GPU {s} ({} readings)", s.readings)));
-    table.notes.push(recording_note(&on, &off));
-    print(&table, args.output)?;
-    if !matches!(args.output, TableFormat::Text | TableFormat::Md) {
-        for note in &table.notes {
-            eprintln!("{note}");
-        }
-    }
-    if let Some(path) = &args.timeline {
-        std::fs::write(path, render(&timeline_table(&timeline), TableFormat::Csv))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let (Some(path), Some(record)) = (&args.chrome_trace, &last) {
-        write_trace(path, record).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    let mut notes: Vec<String> = engine.timing_note().map(|why| format!("note: {why}")).into_iter().collect();
+    notes.push(speed_note(engine, args.phase, per_run, &off));
+    notes.extend(outside_note(&stats.table(group(args)), &off));
+    notes.extend(gauge.and_then(|g| g.take_summary()).map(|s| format!("GPU {s} ({} readings)", s.readings)));
+    notes.push(recording_note(&on, &off));
+    Ok(Profiled { stats, timeline, last, notes })
 }
 
 fn speed_note(engine: &Engine, phase: PhaseArg, per_run: usize, off: &[f64]) -> String {

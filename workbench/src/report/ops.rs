@@ -95,6 +95,7 @@ fn notes(t: &profiling::Table) -> Vec<String> {
             ),
             format!("barrier wait {:.1} µs, contained in the rows", t.wait_us),
             format!("own times of all rows sum to {steps:.1} µs"),
+            format!("on both sides at once {:.1} µs, contained in the rows of both", t.at_once_us),
             format!("launches and waits {:.1} µs ({percent:.2}%): wall time outside of the steps", t.residual_us),
         ],
         Backend::Cpu => {

@@ -82,7 +82,7 @@ fn people(t: &Table, gap: &str, frame: Option<(char, char)>) -> String {
         cells.chain([t.columns[i].1.chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = shown.iter().map(|&i| width(i)).collect();
-    let right = |i: usize| t.rows.first().is_some_and(|r| r[i].value.is_number());
+    let right = |i: usize| t.rows.iter().any(|r| r[i].value.is_number());
     let line = |cell: &dyn Fn(usize) -> String| {
         let cells: Vec<String> = shown
             .iter()
@@ -126,6 +126,7 @@ fn csv(t: &Table) -> String {
     for row in &t.rows {
         let cells = row.iter().map(|c| match &c.value {
             Value::String(s) => field(s),
+            Value::Null => String::new(),
             other => field(&other.to_string()),
         });
         out += &(cells.collect::<Vec<_>>().join(",") + "\n");

@@ -65,7 +65,7 @@ impl Worker {
         let old_stack = self.engine.stack().clone();
         let check = self.check(scope, &info, variant, &tunables).map_err(|e| e.to_string());
         if let Ok(report) = &check {
-            self.remember_check(&label, &candidate.variant, report);
+            self.remember_check(backend, &label, &candidate.variant, report);
         }
         let to = choice.to_string();
         self.remember(format!("{label}: {from} → {to}"));
@@ -91,7 +91,7 @@ impl Worker {
     }
 
     /// Puts the state before the next change on the undo stack.
-    fn remember(&mut self, what: String) {
+    pub(super) fn remember(&mut self, what: String) {
         let session = self.engine.stack_mut().session_mut().clone();
         let threads = (self.engine.options().threads_decode, self.engine.options().threads_prefill);
         self.undo.push(Undo { what, session, threads });
@@ -136,7 +136,7 @@ impl Worker {
         self.plans_changed();
     }
 
-    fn plans_changed(&mut self) {
+    pub(super) fn plans_changed(&mut self) {
         self.decode.changed();
         self.prefill.changed();
         self.profile_changed();
@@ -175,7 +175,7 @@ impl Worker {
         })
     }
 
-    /// Live inputs of one node for each distinct shape of the scope. The sequences are left as they were.
+    /// Live inputs of one node for each distinct shape of the scope.
     fn tap(&mut self, scope: &Scope, info: &PlanInfo) -> Result<Vec<Tap>, EngineError> {
         let mut distinct: Vec<&NodeInfo> = Vec::new();
         for node in info.nodes.iter().filter(|n| scope.holds(n) && !n.steps.is_empty()) {
@@ -184,19 +184,24 @@ impl Worker {
             }
         }
         let names: Vec<String> = distinct.iter().map(|n| n.name.clone()).collect();
+        self.tap_nodes(&names)
+    }
+
+    /// Live inputs of nodes. The sequences are left as they were.
+    pub(super) fn tap_nodes(&mut self, names: &[String]) -> Result<Vec<Tap>, EngineError> {
         match self.now.phase {
             Phase::Decode => {
                 let token = [self.generator.pending().unwrap_or(0)];
                 let before = self.engine.checkpoint(SLOT)?;
                 let logits = self.generator.logits(&self.engine);
                 let batch = Batch { tokens: &token, slot: SLOT, n_seqs: 1, logits };
-                let taps = self.engine.eval_tapped(batch, &names);
+                let taps = self.engine.eval_tapped(batch, names);
                 self.engine.restore(&before)?;
                 taps
             }
             Phase::Prefill => {
                 self.engine.reset(PREFILL_SLOT)?;
-                let taps = self.engine.eval_tapped(prefill_batch(&self.prefill_tokens), &names);
+                let taps = self.engine.eval_tapped(prefill_batch(&self.prefill_tokens), names);
                 self.engine.reset(PREFILL_SLOT)?;
                 taps
             }
@@ -226,7 +231,7 @@ impl Worker {
                     if !report.passed() {
                         failed.push(name);
                     }
-                    self.remember_check(&label, name, &report);
+                    self.remember_check(backend, &label, name, &report);
                 }
                 Err(e) => self.error(format!("{label} {name}: {e}")),
             }
@@ -239,8 +244,8 @@ impl Worker {
         }
     }
 
-    fn remember_check(&mut self, label: &str, variant: &str, report: &CheckReport) {
-        let key = (self.now.phase, label.to_owned(), variant.to_owned());
+    fn remember_check(&mut self, backend: Backend, label: &str, variant: &str, report: &CheckReport) {
+        let key = (self.now.phase, backend, label.to_owned(), variant.to_owned());
         Arc::make_mut(&mut self.now.known).checks.insert(key, report.clone());
     }
 

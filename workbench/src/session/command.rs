@@ -26,6 +26,12 @@ pub enum Command {
     CancelComparison,
     /// Run every variant of the scope once on live inputs and compare it with the reference.
     CheckAll(Scope),
+    /// Time the scope, or every row of ops, on the backend where it does not run.
+    TimeElsewhere(Option<Scope>),
+    /// End that early; what was measured stays.
+    CancelTiming,
+    /// Run the scope on the other backend from the next token on.
+    Move(Scope),
     /// Workers of the shown phase.
     Threads(usize),
     /// End the session.

@@ -31,6 +31,7 @@ const PAIRS_PREFILL: usize = 10;
 impl Worker {
     pub(super) fn begin_turns(&mut self, scope: Scope, candidate: Option<Candidate>) {
         self.finish_turns();
+        self.end_survey();
         match self.prepare_turns(scope, candidate) {
             Ok(turns) => {
                 self.now.comparison = Some(Arc::new(turns.report.clone()));

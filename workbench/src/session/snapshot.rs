@@ -3,18 +3,23 @@
 use super::catalogue::Catalogue;
 use super::command::Scope;
 use super::interval::Interval;
+use deltascope_kernels::Backend;
 use deltascope_kernels::cuda::Readings;
+use deltascope_model::engine::sides::other;
 use deltascope_model::profiling::{Group, Table};
 use deltascope_profiles::{Phase, Profile};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The state of a session at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Rises with every snapshot.
     pub seq: u64,
+    /// Time since the session's start.
+    pub clock: Duration,
     /// Model and machine.
     pub subject: Arc<Subject>,
     /// Whether it runs.
@@ -45,6 +50,8 @@ pub struct Snapshot {
     pub comparison: Option<Arc<Comparison>>,
     /// Something long under way.
     pub job: Option<Job>,
+    /// That is timing on the other backend, which can be ended.
+    pub surveying: bool,
     /// The prompt of the text.
     pub prompt: Arc<str>,
     /// The end of what was generated.
@@ -74,7 +81,9 @@ pub struct Subject {
     pub isa: &'static str,
     /// Cores that the process may use.
     pub cores: usize,
-    /// The GPU that the model runs on, if it does.
+    /// Where the model runs, but for nodes that are placed elsewhere.
+    pub backend: Backend,
+    /// The GPU that the model runs on, or that its nodes can be placed on.
     pub gpu: Option<String>,
     /// Bytes a second that memory gives; `None`: not measured.
     pub bandwidth: Option<f64>,
@@ -116,9 +125,29 @@ pub struct Speed {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
     /// Time of a row while one variant computed it, µs a run.
-    pub times: HashMap<(Phase, String, String), Interval>,
+    pub times: HashMap<VariantKey, Interval>,
     /// Checks of a row's variants.
-    pub checks: HashMap<(Phase, String, String), CheckReport>,
+    pub checks: HashMap<VariantKey, CheckReport>,
+    /// The latest time of each row on each backend, in the model or by itself.
+    pub sides: HashMap<(Phase, Group, String, Backend), SideTime>,
+}
+
+/// A row of ops or nodes under one variant, on the backend where that ran: variants of both may have one name.
+pub type VariantKey = (Phase, Backend, String, String);
+
+/// What a row took on a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SideTime {
+    /// µs a run.
+    pub time: Interval,
+    /// When, since the session's start.
+    pub at: Duration,
+    /// Not in the model: each distinct node was run by itself, with cold caches, and counted as often as there are such.
+    pub alone: bool,
+    /// What computed it.
+    pub variants: String,
+    /// If it was run by itself: the relative error against what the model made of the same inputs.
+    pub error: Option<f64>,
 }
 
 /// Pinned times.
@@ -243,10 +272,24 @@ pub struct Message {
 }
 
 impl Snapshot {
+    /// Where the model runs and the other backend, if there is one as far as the session has looked.
+    pub fn sides(&self) -> Option<[Backend; 2]> {
+        let main = self.subject.backend;
+        let side = other(main);
+        let there = self.subject.gpu.is_some() || self.known.sides.keys().any(|key| key.3 == side);
+        there.then_some([main, side])
+    }
+
+    /// What a row took on a backend when it was last there.
+    pub fn side_time(&self, label: &str, backend: Backend) -> Option<&SideTime> {
+        self.known.sides.get(&(self.phase, self.group, label.to_owned(), backend))
+    }
+
     /// Before anything ran.
     pub fn starting(subject: Subject, phase: Phase, threads: usize, profile: Profile) -> Snapshot {
         Snapshot {
             seq: 0,
+            clock: Duration::ZERO,
             subject: Arc::new(subject),
             activity: Activity::Starting,
             phase,
@@ -262,6 +305,7 @@ impl Snapshot {
             last_swap: None,
             comparison: None,
             job: None,
+            surveying: false,
             prompt: "".into(),
             text: "".into(),
             messages: Arc::default(),

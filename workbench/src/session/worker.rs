@@ -7,6 +7,7 @@ use super::compare::Turns;
 use super::generator::{GenerateError, Generator};
 use super::interval::notch;
 use super::lane::Lane;
+use super::sides::Survey;
 use super::snapshot::{Activity, Baseline, Job, Known, Message, Snapshot, Subject};
 use super::{SessionError, SessionOptions, Shared, saving, subject};
 use crate::sample;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     pub undo: Vec<Undo>,
     pub watched: Option<Watched>,
     pub turns: Option<Turns>,
+    pub survey: Option<Survey>,
+    pub started: Instant,
     /// No run has succeeded since the last change.
     pub untried: bool,
     pub measured: Vec<(Rule, Measured)>,
@@ -103,6 +106,8 @@ impl Worker {
             undo: Vec::new(),
             watched: None,
             turns: None,
+            survey: None,
+            started: start,
             untried: false,
             measured: Vec::new(),
             machine,
@@ -131,6 +136,7 @@ impl Worker {
         }
         loop {
             let order = match self.now.activity {
+                _ if self.survey.is_some() => self.orders.try_recv().map_err(|e| e == TryRecvError::Disconnected),
                 Activity::Running => self.orders.try_recv().map_err(|e| e == TryRecvError::Disconnected),
                 _ => self.orders.recv_timeout(FRAME).map_err(|e| e == RecvTimeoutError::Disconnected),
             };
@@ -146,6 +152,7 @@ impl Worker {
             if self.now.activity == Activity::Running {
                 self.step();
             }
+            self.survey_one();
             if Instant::now() >= self.publish_due {
                 self.publish();
             }
@@ -164,6 +171,7 @@ impl Worker {
                 self.now.group = group;
                 if phase != self.now.phase {
                     self.finish_turns();
+                    self.end_survey();
                     self.now.phase = phase;
                     // Nothing of the other phase stays on screen while the first run of this one takes its time.
                     self.described = None;
@@ -183,6 +191,9 @@ impl Worker {
             Command::Compare(scope, candidate) => self.begin_turns(scope, candidate),
             Command::CancelComparison => self.finish_turns(),
             Command::CheckAll(scope) => self.check_all(&scope),
+            Command::TimeElsewhere(scope) => self.begin_survey(scope.as_ref()),
+            Command::Move(scope) => self.move_over(&scope),
+            Command::CancelTiming => self.end_survey(),
             Command::Threads(n) => self.set_threads(n),
             Command::Quit => {}
         }
@@ -303,6 +314,7 @@ impl Worker {
                     self.described = Some(info);
                 }
                 self.learn_times(&table);
+                self.learn_sides(&table);
                 self.now.table = Arc::new(table);
                 self.now.tokens_per_run = self.lane().tokens_per_run;
             }
@@ -319,8 +331,9 @@ impl Worker {
         let catalogue = Arc::clone(&self.now.catalogue);
         let known: &mut Known = Arc::make_mut(&mut self.now.known);
         for row in &table.rows {
-            if let ([variant], Some(time)) = (&catalogue.variants_of(&row.nodes)[..], notch(&row.samples)) {
-                known.times.insert((phase, row.label.clone(), (*variant).to_owned()), time);
+            let side = (&catalogue.variants_of(&row.nodes)[..], &row.sides[..], notch(&row.samples));
+            if let ([variant], [(backend, _)], Some(time)) = side {
+                known.times.insert((phase, *backend, row.label.clone(), (*variant).to_owned()), time);
             }
         }
     }
@@ -361,6 +374,7 @@ impl Worker {
 
     pub fn publish(&mut self) {
         self.publish_due = Instant::now() + FRAME;
+        self.now.clock = self.started.elapsed();
         self.now.threads = match self.now.phase {
             Phase::Decode => self.engine.options().threads_decode,
             Phase::Prefill => self.engine.options().threads_prefill,

@@ -242,7 +242,15 @@ impl App {
             Action::Compare if live.comparison.as_ref().is_some_and(|c| !c.done()) => {
                 return vec![Command::CancelComparison];
             }
-            Action::Swap | Action::TunableDown | Action::TunableUp | Action::Compare | Action::Check => {
+            Action::TimeElsewhere | Action::TimeAll if live.surveying => return vec![Command::CancelTiming],
+            Action::TimeAll => return vec![Command::TimeElsewhere(None)],
+            Action::Swap
+            | Action::TunableDown
+            | Action::TunableUp
+            | Action::Compare
+            | Action::Check
+            | Action::TimeElsewhere
+            | Action::Move => {
                 return self.on_selection(action, live);
             }
         }
@@ -264,6 +272,8 @@ impl App {
             Action::Swap => other.map(|c| Command::Swap(scope, c)).into_iter().collect(),
             Action::Compare => vec![Command::Compare(scope, other)],
             Action::Check => vec![Command::CheckAll(scope)],
+            Action::TimeElsewhere => vec![Command::TimeElsewhere(Some(scope))],
+            Action::Move => vec![Command::Move(scope)],
             Action::TunableDown | Action::TunableUp => {
                 let up = action == Action::TunableUp;
                 selected.stepped(line, up).map(|c| Command::Swap(scope, c)).into_iter().collect()

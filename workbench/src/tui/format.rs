@@ -1,5 +1,7 @@
 //! Numbers as the screen writes them.
 
+use std::time::Duration;
+
 /// Microseconds in at most six characters: `812`, `12.3`, `0.45`, `1.25s`.
 pub fn micros(us: f64) -> String {
     match us {
@@ -8,6 +10,15 @@ pub fn micros(us: f64) -> String {
         u if u.abs() >= 99.95 => format!("{u:.0}"),
         u if u.abs() >= 9.995 => format!("{u:.1}"),
         u => format!("{u:.2}"),
+    }
+}
+
+/// How long ago, in at most three characters: `9s`, `12m`, `3h`.
+pub fn age(since: Duration) -> String {
+    match since.as_secs() {
+        s if s < 60 => format!("{s}s"),
+        s if s < 3600 => format!("{}m", s / 60),
+        s => format!("{}h", (s / 3600).min(99)),
     }
 }
 
@@ -108,6 +119,10 @@ mod tests {
         assert_eq!([0.1744, 1.234].map(percent), ["17.4%", "123%"]);
         assert_eq!([-0.61, 0.021, 4.7].map(change), ["−61.0%", "+2.1%", "×5.7"]);
         assert_eq!([0.0, 2.1e-7].map(tiny), ["0", "2e-7"]);
+        assert_eq!(
+            [0, 59, 60, 3599, 7200, 900_000].map(|s| age(Duration::from_secs(s))),
+            ["0s", "59s", "1m", "59m", "2h", "99h"]
+        );
     }
 
     #[test]

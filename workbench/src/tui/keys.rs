@@ -37,6 +37,9 @@ pub enum Action {
     FewerThreads,
     Pause,
     Check,
+    TimeElsewhere,
+    TimeAll,
+    Move,
 }
 
 /// One line of the table.
@@ -87,6 +90,21 @@ pub static BINDINGS: &[Binding] = &[
     bind(Action::Phase, &[Char('d')], "d", "decode/prefill", "run and show the other phase"),
     bind(Action::NextLevel, &[Tab], "tab", "level", "rows by op, node, layer, block in turn"),
     bind(Action::Check, &[Char('c')], "c", "check", "run every variant of the op on live inputs against the reference"),
+    bind(
+        Action::Move,
+        &[Char('m')],
+        "m",
+        "move",
+        "run the row on the other backend from the next token on; u takes it back",
+    ),
+    bind(
+        Action::TimeElsewhere,
+        &[Char('x')],
+        "x",
+        "other backend",
+        "time the row on the other backend; while it is timed: end that",
+    ),
+    bind(Action::TimeAll, &[Char('X')], "X", "", "time all ops on the other backend, one between two tokens"),
     bind(Action::Sort, &[Char('s')], "s", "sort", "sort by the next column"),
     bind(Action::Reverse, &[Char('S')], "S", "", "sort the other way"),
     bind(Action::MoreThreads, &[Char('t')], "t", "threads", "one thread more in this phase, after the last: one"),

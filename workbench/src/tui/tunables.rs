@@ -2,6 +2,7 @@
 
 use crate::session::catalogue::{Choice, TunableRange};
 use crate::session::{Candidate, Scope, Snapshot};
+use deltascope_kernels::Backend;
 use deltascope_model::profiling::{Group, Row};
 
 /// The selected row.
@@ -11,6 +12,8 @@ pub struct Selected {
     pub label: String,
     /// Nodes of it.
     pub nodes: usize,
+    /// Where they run; the first of two.
+    pub backend: Backend,
     /// What a change of it is for; `None` for a row of many ops.
     pub scope: Option<Scope>,
     /// Variants of its op.
@@ -48,6 +51,7 @@ impl Selected {
         Selected {
             label: row.label.clone(),
             nodes: row.n,
+            backend: row.sides.first().map_or(snap.subject.backend, |(b, _)| *b),
             scope,
             values: tunables.iter().map(value).collect(),
             tunables,
@@ -103,6 +107,7 @@ mod tests {
         };
         Selected {
             label: "scale".into(),
+            backend: Backend::Cpu,
             nodes: 1,
             scope: None,
             choices: vec![choice],

@@ -175,3 +175,18 @@ fn the_mouse_selects_rows_and_variants() {
     let [Command::Swap(_, c)] = &d.press(KeyCode::Enter)[..] else { panic!("no swap") };
     assert_eq!(c.variant, "lowered_recurrent");
 }
+
+#[test]
+fn a_row_is_timed_on_the_other_backend_or_moved_there() {
+    let mut d = Driver::new();
+    assert_eq!(d.press(KeyCode::Char('x')), [Command::TimeElsewhere(Some(scope()))]);
+    assert_eq!(d.press(KeyCode::Char('X')), [Command::TimeElsewhere(None)]);
+    assert_eq!(d.press(KeyCode::Char('m')), [Command::Move(scope())]);
+    d.snap = Arc::new(Snapshot { surveying: true, ..snapshot() });
+    for key in ['x', 'X'] {
+        assert_eq!(d.press(KeyCode::Char(key)), [Command::CancelTiming], "while rows are timed");
+    }
+    // Rows of many ops have nothing to time.
+    d.snap = Arc::new(Snapshot { group: Group::Layer, ..snapshot() });
+    assert_eq!(d.press(KeyCode::Char('x')), []);
+}

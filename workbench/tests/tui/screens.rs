@@ -1,6 +1,6 @@
 //! What is drawn, as text; `cargo insta review` shows what changed.
 
-use crate::synthetic::{on_gpu, snapshot};
+use crate::synthetic::{on_gpu, snapshot, two_sides};
 use deltascope::session::snapshot::Job;
 use deltascope::session::{Activity, Snapshot};
 use deltascope::tui::app::App;
@@ -47,6 +47,24 @@ fn main_screen_120x34() {
 #[test]
 fn main_screen_200x50() {
     insta::assert_snapshot!(screen(FULL, &[], snapshot(), 200, 50));
+}
+
+#[test]
+fn both_backends_80x24() {
+    insta::assert_snapshot!(screen(FULL, &[], two_sides(), 80, 24));
+}
+
+#[test]
+fn both_backends_in_ascii_140x34() {
+    insta::assert_snapshot!(screen(Theme { colour: false, unicode: false }, &[], two_sides(), 140, 34));
+}
+
+/// Where there is room for one time, it is that of the model; the pane has both.
+#[test]
+fn both_backends_in_the_pane_80x24() {
+    let mut snap = two_sides();
+    (snap.last_swap, snap.comparison) = (None, None);
+    insta::assert_snapshot!(screen(FULL, &[KeyCode::Enter], snap, 80, 24));
 }
 
 #[test]

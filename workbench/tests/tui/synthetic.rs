@@ -3,7 +3,7 @@
 use deltascope::session::catalogue::{Catalogue, Choice, Node, TunableRange};
 use deltascope::session::interval::{Interval, notch};
 use deltascope::session::snapshot::{
-    Baseline, CheckReport, Comparison, DivergenceReport, Known, Message, Snapshot, Speed, Subject, SwapReport,
+    Baseline, CheckReport, Comparison, DivergenceReport, Known, Message, SideTime, Snapshot, Speed, Subject, SwapReport,
 };
 use deltascope::session::{Activity, Scope};
 use deltascope_kernels::cuda::{Readings, Throttle};
@@ -11,6 +11,7 @@ use deltascope_kernels::{Backend, Cost, DType, Op};
 use deltascope_model::profiling::{Group, Idle, Row, Table, Timing};
 use deltascope_profiles::{Choice as ProfileChoice, Phase, Profile, Rule};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Op, weight type, nodes, µs a token, GB/s, share of waiting, variant, lowered, time in the baseline over time now.
 type Line = (Op, Option<DType>, usize, f64, f64, f64, &'static str, bool, f64);
@@ -57,7 +58,7 @@ fn row(at: usize, line: &Line) -> Row {
         cost: Cost { bytes: gb * us * 1e3, flops: us * 4e3 },
         gb_per_s: gb,
         variants: vec![variant],
-        backends: vec![Backend::Cpu],
+        sides: vec![(Backend::Cpu, us)],
         lowered,
         samples: samples(us),
     }
@@ -177,6 +178,7 @@ pub fn snapshot() -> Snapshot {
         cpu: "AMD EPYC 7B13".into(),
         isa: "avx2",
         cores: 2,
+        backend: Backend::Cpu,
         gpu: None,
         bandwidth: Some(23.3e9),
         bytes_per_token: 6.1e6,
@@ -198,9 +200,11 @@ pub fn snapshot() -> Snapshot {
         let before: Vec<f32> = row.samples.iter().map(|s| s * line.8 as f32).collect();
         let key = (Phase::Decode, Group::Op, row.label.clone());
         baseline.rows.insert(key, notch(&before).unwrap());
-        known.times.insert((Phase::Decode, row.label.clone(), line.6.to_owned()), notch(&row.samples).unwrap());
+        known
+            .times
+            .insert((Phase::Decode, Backend::Cpu, row.label.clone(), line.6.to_owned()), notch(&row.samples).unwrap());
     }
-    let key = |variant: &str| (Phase::Decode, "gated_delta_net".to_owned(), variant.to_owned());
+    let key = |variant: &str| (Phase::Decode, Backend::Cpu, "gated_delta_net".to_owned(), variant.to_owned());
     known.times.insert(key("lowered_recurrent"), interval(2088.0, 9.0, 64));
     let check = |against_reference, tolerance| CheckReport {
         nodes: 1,
@@ -249,6 +253,7 @@ pub fn snapshot() -> Snapshot {
             wall_us: WALL,
             wait_us: 402.0,
             residual_us: 41.0,
+            at_once_us: 0.0,
             barriers: 212,
             backend: Backend::Cpu,
             timing: Timing::Workers,
@@ -268,4 +273,39 @@ pub fn snapshot() -> Snapshot {
         undo: Arc::new(vec!["gated_delta_net: lowered_recurrent → fused_inplace".into()]),
         ..snap
     }
+}
+
+/// The same on a GPU, beside a processor: some rows were there once or were timed there, one runs there.
+pub fn two_sides() -> Snapshot {
+    let mut snap = snapshot();
+    let subject = Subject {
+        backend: Backend::Cuda,
+        gpu: Some("NVIDIA H200".into()),
+        cpu: "Intel Xeon Platinum 8481C".into(),
+        ..Subject::clone(&snap.subject)
+    };
+    let mut table = Table::clone(&snap.table);
+    (table.backend, table.mixed) = (Backend::Cuda, true);
+    let mut known = Known::clone(&snap.known);
+    for row in &mut table.rows {
+        row.sides = match row.label.as_str() {
+            "moe_up_gate Q4_K" => vec![(Backend::Cpu, row.total_us)],
+            "mul_mat Q4_K" => vec![(Backend::Cpu, 61.0), (Backend::Cuda, row.total_us - 61.0)],
+            _ => vec![(Backend::Cuda, row.total_us)],
+        };
+    }
+    let mut time = |label: &str, on, median: f64, at, alone: bool| {
+        let (variants, error) = if alone { ("rows8", Some(2e-6)) } else { ("two_launches", None) };
+        let time = interval(median, median / 50.0, 20);
+        let side = SideTime { time, at: Duration::from_secs(at), alone, variants: variants.into(), error };
+        known.sides.insert((Phase::Decode, Group::Op, label.to_owned(), on), side);
+    };
+    time("gated_delta_net", Backend::Cpu, 20_488.0, 3590, true);
+    time("moe_down Q5_0", Backend::Cpu, 1834.0, 3000, true);
+    time("moe_up_gate Q4_K", Backend::Cuda, 97.3, 120, false);
+    snap.clock = Duration::from_secs(3602);
+    snap.subject = Arc::new(subject);
+    snap.table = Arc::new(table);
+    snap.known = Arc::new(known);
+    snap
 }

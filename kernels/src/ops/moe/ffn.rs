@@ -131,6 +131,11 @@ impl OpDef for MoeFfn {
     fn variants(&self) -> &'static [&'static dyn Variant] {
         VARIANTS
     }
+
+    /// Nothing of the shared expert needs the routed ones, whose weights are what a GPU has no room for.
+    fn stays(&self, part: &str) -> bool {
+        part.starts_with("shared.") || part == "add"
+    }
 }
 
 /// Adds `weight * W_down (silu(W_gate x) * (W_up x))`.

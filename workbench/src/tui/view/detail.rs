@@ -1,7 +1,7 @@
 //! The selected row: what could compute it, what can be tuned, how its time is spread, what the last change did.
 
 use super::super::app::{App, Focus};
-use super::super::format::{change, columns, histogram, micros, tiny};
+use super::super::format::{age, change, columns, histogram, micros, tiny};
 use super::super::theme::Theme;
 use super::super::tunables::Selected;
 use super::measure::{cut, left, right, wrap};
@@ -10,6 +10,7 @@ use super::words::{interval, sign, style, word};
 use crate::session::Snapshot;
 use crate::session::interval::Verdict;
 use crate::session::snapshot::{CheckReport, Comparison, SwapReport};
+use deltascope_kernels::Backend;
 use deltascope_model::profiling::Row;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -40,7 +41,8 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     app.areas.detail = inner;
     app.areas.first_variant = 2;
     lines.extend(pen.tunables(&selected, cursor));
-    let mut below = pen.last_swap();
+    let mut below = pen.sides(row);
+    below.extend(pen.last_swap());
     below.extend(pen.comparison());
     // What was measured comes before what can be read elsewhere, unless the user stands on it.
     let about = pen.about(&selected, cursor);
@@ -104,7 +106,7 @@ impl Pen<'_> {
     fn figures(&self, s: &Selected, variant: &str, tolerance: f32) -> Vec<Span<'static>> {
         let t = self.t;
         let per_token = 1.0 / self.snap.tokens_per_run.max(1) as f64;
-        let key = |v: &str| (self.snap.phase, s.label.clone(), v.to_owned());
+        let key = |v: &str| (self.snap.phase, s.backend, s.label.clone(), v.to_owned());
         let time = |v: &str| self.snap.known.times.get(&key(v));
         let mine = time(variant);
         let now = s.current.and_then(|at| time(s.choices[at].variant));
@@ -185,6 +187,34 @@ impl Pen<'_> {
         lines.insert(0, Line::styled(format!(" µs/tok of {} runs", row.samples.len()), self.t.dim()));
         lines.push(Line::styled(format!(" {}{}{}", ends[0], " ".repeat(gap), ends[1]), self.t.dim()));
         lines
+    }
+
+    /// Each backend's time, where there are two.
+    fn sides(&self, row: &Row) -> Vec<Line<'static>> {
+        let Some(backends) = self.snap.sides() else { return Vec::new() };
+        let t = self.t;
+        let per_token = 1.0 / self.snap.tokens_per_run.max(1) as f64;
+        let now = |b: Backend| row.sides.iter().find(|(at, _)| *at == b).map(|(_, us)| *us);
+        let mine = row.sides.first().map(|(_, us)| *us);
+        let one = |b: Backend| match (now(b), self.snap.side_time(&row.label, b)) {
+            (Some(us), _) => {
+                let us = right(&micros(us * per_token), 6);
+                Line::styled(format!(" ● {} {us} µs/tok here", left(b.name(), 4)), t.strong())
+            }
+            (None, Some(side)) => {
+                let how = if side.alone { "alone, cold, " } else { "" };
+                let us = right(&micros(side.time.median * per_token), 6);
+                let versus = mine.map_or_else(String::new, |m| format!(", {}", change(side.time.median / m - 1.0)));
+                let error = side.error.map_or_else(String::new, |e| format!(", err {}", tiny(e)));
+                let when = age(self.snap.clock.saturating_sub(side.at));
+                let text = format!(" ○ {} {us} {} ({how}{when} ago{versus}{error})", left(b.name(), 4), side.variants);
+                Line::styled(cut(&text, self.width), t.dim())
+            }
+            (None, None) => {
+                Line::styled(format!(" ○ {}      — x times it there, X all ops", left(b.name(), 4)), t.dim())
+            }
+        };
+        backends.map(one).into()
     }
 
     fn last_swap(&self) -> Vec<Line<'static>> {

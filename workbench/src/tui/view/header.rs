@@ -6,6 +6,7 @@ use super::measure::{cut, width};
 use super::words::{level, sign, style};
 use crate::session::interval::Verdict;
 use crate::session::{Activity, Snapshot};
+use deltascope_kernels::Backend;
 use deltascope_kernels::cuda::{Readings, Throttle};
 use deltascope_model::profiling::Group;
 use deltascope_profiles::Phase;
@@ -48,9 +49,9 @@ fn first(app: &App, snap: &Snapshot, room: usize) -> Line<'static> {
     let rule = |rank, text: String| Part { rank, spans: vec![(" │ ".into(), t.dim()), (text, t.text())] };
     // What runs the model: the processor with its threads, or the GPU.
     let (processor, threads, kernels) = match &s.gpu {
-        Some(gpu) => (gpu, "GPU".to_owned(), "cuda"),
-        None if snap.threads == 1 => (&s.cpu, "1 thread".to_owned(), s.isa),
-        None => (&s.cpu, format!("{} threads", snap.threads), s.isa),
+        Some(gpu) if s.backend == Backend::Cuda => (gpu, "GPU".to_owned(), "cuda"),
+        _ if snap.threads == 1 => (&s.cpu, "1 thread".to_owned(), s.isa),
+        _ => (&s.cpu, format!("{} threads", snap.threads), s.isa),
     };
     let (rate, half) = if v.tokens_per_s > 0.0 {
         (format!("{:.1} t/s", v.tokens_per_s), format!(" ±{:.1}", v.plus_minus))

@@ -1,7 +1,7 @@
 //! The table of ops, nodes, layers or blocks.
 
 use super::super::app::{App, Focus, Overlay};
-use super::super::format::{bar, change, micros, percent, short};
+use super::super::format::{age, bar, change, micros, percent, short};
 use super::super::rows::{Shown, Sort};
 use super::measure::{left, right};
 use super::pane;
@@ -21,6 +21,8 @@ enum Column {
     Name,
     Count,
     Time,
+    /// The time on one backend, where there are two: in the place of `Time`.
+    Side(Backend),
     Share,
     Bar,
     P50,
@@ -31,6 +33,13 @@ enum Column {
     Variant,
     Change,
 }
+
+/// A mark, the time and its age.
+const SIDE: usize = 11;
+/// The part of it that the age takes.
+const AGE: usize = 4;
+/// Where less is left for the table, one time is all there is room for.
+const ROOM_FOR_SIDES: usize = 56;
 
 /// In the order of the screen, with width and rank: columns of high rank go first where there is no room.
 const COLUMNS: [(Column, usize, u8); 12] = [
@@ -59,6 +68,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     let at = app.selected_at(&rows);
     app.scroll = app.scroll.min(at).max((at + 1).saturating_sub(room)).min(rows.len().saturating_sub(room));
     app.areas.rows = Rect { y: inner.y + 1, height: room as u16, ..inner };
+    let columns = columns(usize::from(inner.width), snap.sides());
     let mut lines = vec![heading(app, snap, &columns)];
     for (i, row) in rows.iter().enumerate().skip(app.scroll).take(room) {
         let line = line(app, snap, &columns, row, i == at);
@@ -96,8 +106,12 @@ fn title(app: &App, snap: &Snapshot, rows: usize) -> Line<'static> {
 }
 
 /// The columns that fit, and their widths: what is left over goes to the names, then to variants and bars.
-fn columns(room: usize) -> Vec<(Column, usize)> {
+fn columns(room: usize, sides: Option<[Backend; 2]>) -> Vec<(Column, usize)> {
     let mut kept: Vec<(Column, usize, u8)> = COLUMNS.to_vec();
+    if let Some(sides) = sides.filter(|_| room >= ROOM_FOR_SIDES) {
+        let time = kept.iter().position(|c| c.0 == Column::Time).unwrap_or(0);
+        kept.splice(time..=time, sides.map(|backend| (Column::Side(backend), SIDE, 0)));
+    }
     let used = |kept: &[(Column, usize, u8)]| kept.iter().map(|(_, w, _)| w + 1).sum::<usize>();
     while used(&kept) > room && kept.len() > 2 {
         let Some(worst) = (0..kept.len()).max_by_key(|&i| kept[i].2) else { break };
@@ -119,8 +133,8 @@ fn columns(room: usize) -> Vec<(Column, usize)> {
 
 fn heading(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Line<'static> {
     let decode = snap.phase == Phase::Decode;
+    let arrow = if app.reverse { "↑" } else { "↓" };
     let mark = |sort: Sort, text: &str| {
-        let arrow = if app.reverse { "↑" } else { "↓" };
         if app.sort == sort { format!("{text}{arrow}") } else { text.to_owned() }
     };
     let spans = columns.iter().map(|&(column, width)| {
@@ -128,6 +142,11 @@ fn heading(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Line<'sta
             Column::Name => left(&format!(" {}", mark(Sort::Name, level(snap.group).0)), width),
             Column::Count => right(&mark(Sort::Count, "n"), width),
             Column::Time => right(&mark(Sort::Time, "µs/tok"), width),
+            Column::Side(side) => {
+                let name = format!("{side} µs");
+                let text = if side == snap.subject.backend { mark(Sort::Time, &name) } else { name };
+                left(&right(&text, width - AGE + usize::from(text.ends_with(arrow))), width)
+            }
             Column::Share => right("share", width),
             Column::Bar => left("", width),
             Column::P50 => right("p50", width),
@@ -161,6 +180,7 @@ fn line(app: &App, snap: &Snapshot, columns: &[(Column, usize)], shown: &Shown<'
             Column::Time => {
                 (right(&micros(row.total_us * per_token), width), if row.lowered { plain } else { t.strong() })
             }
+            Column::Side(side) => side_cell(app, snap, shown, side, per_token),
             Column::Share => (right(&percent(row.share), width), plain),
             Column::Bar => (left(&bar(row.share / most, width), width), if row.lowered { t.dim() } else { t.bar() }),
             Column::P50 => (right(&micros(row.p50_us * per_token), width), plain),
@@ -173,7 +193,9 @@ fn line(app: &App, snap: &Snapshot, columns: &[(Column, usize)], shown: &Shown<'
             }
             Column::Variant => {
                 let names = variants(&snap.catalogue.variants_of(&row.nodes), row.op.is_some());
-                (left(&format!("{}{names}", place(snap, shown)), width), plain)
+                let has_sides = columns.iter().any(|(c, _)| matches!(c, Column::Side(_)));
+                let place = if has_sides { String::new() } else { place(snap, shown) };
+                (left(&format!("{place}{names}"), width), plain)
             }
             Column::Change => match shown.change {
                 Some((relative, verdict)) => {
@@ -185,6 +207,24 @@ fn line(app: &App, snap: &Snapshot, columns: &[(Column, usize)], shown: &Shown<'
         Span::styled(format!("{text} "), style)
     });
     Line::from(spans.collect::<Vec<_>>())
+}
+
+/// A row's time on a backend: marked if it runs there, else with its age, if it was ever timed there.
+fn side_cell(app: &App, snap: &Snapshot, shown: &Shown<'_>, side: Backend, per_token: f64) -> (String, Style) {
+    let t = app.theme;
+    let row = shown.row;
+    if let Some((_, us)) = row.sides.iter().find(|(backend, _)| *backend == side) {
+        let text = format!("●{}{}", right(&micros(us * per_token), SIDE - AGE - 1), " ".repeat(AGE));
+        return (text, if row.lowered { t.text() } else { t.strong() });
+    }
+    let text = match snap.side_time(&row.label, side) {
+        Some(known) => {
+            let us = right(&micros(known.time.median * per_token), SIDE - AGE - 1);
+            format!("○{us}{}", right(&age(snap.clock.saturating_sub(known.at)), AGE))
+        }
+        None => format!("{}{}", right("—", SIDE - AGE), " ".repeat(AGE)),
+    };
+    (text, t.dim())
 }
 
 /// Gigabytes a second in decode, where memory is the roof; else billions of operations a second.
@@ -217,8 +257,8 @@ fn variants(names: &[&str], one_op: bool) -> String {
 
 /// Where a row's nodes run, where that is not the same for all rows.
 fn place(snap: &Snapshot, shown: &Shown<'_>) -> String {
-    match &shown.row.backends[..] {
-        [one] if snap.table.mixed => format!("{one}: "),
+    match &shown.row.sides[..] {
+        [(one, _)] if snap.table.mixed => format!("{one}: "),
         [_, ..] if snap.table.mixed => "both: ".to_owned(),
         _ => String::new(),
     }
@@ -238,6 +278,9 @@ fn totals(app: &App, snap: &Snapshot, columns: &[(Column, usize)]) -> Vec<Line<'
                 Column::Name => left(&format!(" {name}"), width),
                 Column::Count => right(&count, width),
                 Column::Time => right(&micros(us * per_token), width),
+                Column::Side(side) if side == snap.subject.backend => {
+                    left(&right(&micros(us * per_token), width - AGE), width)
+                }
                 Column::Share => right(&percent(share), width),
                 Column::Bar => left(&bar(share, width), width),
                 _ => " ".repeat(width),
