@@ -42,9 +42,9 @@ enum Leg {
     Gpu {
         steps: Range<usize>,
         /// Those that a leg of the processor waits for.
-        before: Launches,
+        before: Box<Launches>,
         /// Those that run beside it.
-        beside: Launches,
+        beside: Box<Launches>,
     },
 }
 
@@ -54,7 +54,8 @@ impl Leg {
         match leg.side {
             Backend::Cpu => Leg::Cpu { steps, took: 0.0 },
             Backend::Cuda => {
-                let (before, beside) = (Launches::new(steps.start..leg.ready), Launches::new(leg.ready..steps.end));
+                let [before, beside] =
+                    [steps.start..leg.ready, leg.ready..steps.end].map(|part| Box::new(Launches::new(part)));
                 Leg::Gpu { steps, before, beside }
             }
         }

@@ -17,6 +17,7 @@ pub(super) fn of(engine: &Engine, machine: &Machine, path: String, save_path: Pa
         cpu: machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned()),
         isa: Isa::detect().name(),
         cores: machine.cores.map_or(1, |n| n as usize),
+        backend: engine.backend(),
         gpu: engine.device().map(|d| d.name.clone()),
         bandwidth: None,
         bytes_per_token: model.bytes_per_token(),

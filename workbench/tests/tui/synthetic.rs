@@ -137,7 +137,7 @@ pub fn on_gpu() -> Snapshot {
     let snap = snapshot();
     let mut rows = snap.table.rows.clone();
     for row in &mut rows {
-        row.backends = vec![Backend::Cuda];
+        row.sides = vec![(Backend::Cuda, row.own_us)];
         row.wait_share = 0.0;
     }
     let idle = Idle { kernels: 302.0, gaps: 12.0, gap_us: 1.6, overlaps: 289.0, overlap_us: 1667.5 };

@@ -62,13 +62,12 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect, snap: &Snapshot) {
     let block = pane(app, title(app, snap, rows.len()), app.focus == Focus::Table);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let columns = columns(usize::from(inner.width));
+    let columns = columns(usize::from(inner.width), snap.sides());
     let totals = totals(app, snap, &columns);
     let room = usize::from(inner.height).saturating_sub(1 + totals.len()).max(1);
     let at = app.selected_at(&rows);
     app.scroll = app.scroll.min(at).max((at + 1).saturating_sub(room)).min(rows.len().saturating_sub(room));
     app.areas.rows = Rect { y: inner.y + 1, height: room as u16, ..inner };
-    let columns = columns(usize::from(inner.width), snap.sides());
     let mut lines = vec![heading(app, snap, &columns)];
     for (i, row) in rows.iter().enumerate().skip(app.scroll).take(room) {
         let line = line(app, snap, &columns, row, i == at);
