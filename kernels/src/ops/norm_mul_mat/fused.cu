@@ -1,6 +1,6 @@
-// y = W rms_norm(x + delta) for up to four W, each of which has blocks of its own. The norm's scale is a
-// factor of the products: so the block meets once, for the sum of squares and the column at a time. WARP_ROOM: bytes of shared memory of a warp for
-// rows on their way.
+// y = W rms_norm(x + delta) for up to four W, each of which has blocks of its own. The norm's scale is a factor of the
+// products: so the block meets once, for the sum of squares and the column at a time. WARP_ROOM: bytes of shared memory of
+// a warp for rows on their way.
 
 // The rows of a block's matrix that it shares with other blocks.
 struct Job {
