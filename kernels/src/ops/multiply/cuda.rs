@@ -72,7 +72,7 @@ pub(in crate::ops) const STRIPES: &[Tunable] = &[
     Tunable {
         name: "room",
         doc: "kilobytes of shared memory a thread block for rows on their way; 0: registers",
-        default: 52,
+        default: 64,
         values: &[0, 20, 28, 40, 52, 64, 80, 104, 120, 160],
     },
 ];
