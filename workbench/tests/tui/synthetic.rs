@@ -137,7 +137,7 @@ pub fn on_gpu() -> Snapshot {
     let snap = snapshot();
     let mut rows = snap.table.rows.clone();
     for row in &mut rows {
-        row.sides = vec![(Backend::Cuda, row.own_us)];
+        row.sides = vec![(Backend::Cuda, row.total_us)];
         row.wait_share = 0.0;
     }
     let idle = Idle { kernels: 302.0, gaps: 12.0, gap_us: 1.6, overlaps: 289.0, overlap_us: 1667.5 };
@@ -161,7 +161,11 @@ pub fn on_gpu() -> Snapshot {
         throttle: Some(Throttle(0x4)),
     };
     Snapshot {
-        subject: Arc::new(Subject { gpu: Some("NVIDIA H200".into()), ..(*snap.subject).clone() }),
+        subject: Arc::new(Subject {
+            backend: Backend::Cuda,
+            gpu: Some("NVIDIA H200".into()),
+            ..(*snap.subject).clone()
+        }),
         table: Arc::new(table),
         gpu_now: Some(readings),
         ..snap
