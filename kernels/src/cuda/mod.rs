@@ -57,5 +57,3 @@ pub fn available() -> Result<Vec<DeviceInfo>, CudaError> {
 mod run_tests;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod timing;
