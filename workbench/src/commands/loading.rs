@@ -1,5 +1,6 @@
 //! What most commands begin with: a model, a stack of profiles, an engine.
 
+use super::unserved::unserved;
 use crate::cli::{BackendArg, EngineArgs, KvArg, ModelArgs, PhaseArg};
 use anyhow::Context;
 use deltascope_kernels::DType;
@@ -33,7 +34,8 @@ pub fn open_model(args: &ModelArgs) -> anyhow::Result<(Arc<Model>, String)> {
     }
 }
 
-/// The profiles in force: the user's, then those named. What does not fit machine or model is said on standard error.
+/// The profiles in force: the user's, then those named. What does not fit machine, model or
+/// program is said on standard error.
 ///
 /// # Errors
 /// If a named profile cannot be read.
@@ -62,6 +64,9 @@ pub fn stack(args: &ModelArgs, model: &Model) -> anyhow::Result<Stack> {
         machine.gpus = deltascope_tuning::machine::gpus();
     }
     for warning in stack.fit(&machine, &model.id(), env!("CARGO_PKG_VERSION")) {
+        eprintln!("warning: {warning}");
+    }
+    for warning in unserved(&stack) {
         eprintln!("warning: {warning}");
     }
     Ok(stack)

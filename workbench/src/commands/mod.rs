@@ -11,6 +11,7 @@ pub mod profile;
 pub mod run;
 pub mod synth;
 pub mod tune;
+mod unserved;
 pub mod workbench;
 
 pub use loading::{DEMO_MODEL, DEMO_NAME, engine, engine_options, open_model, stack};
