@@ -6,7 +6,7 @@ use crate::Buffer;
 use crate::ops::{self, Case};
 use crate::plan::Defaults;
 use crate::pool::Pool;
-use crate::variant::{Tunables, Variant};
+use crate::variant::{Instance, Tunables, Variant};
 use crate::{Backend, DType, Layout};
 
 /// What a suite found.
@@ -18,6 +18,8 @@ pub struct SuiteReport {
     pub declined: Vec<String>,
     /// The worst difference seen.
     pub worst: Difference,
+    /// The largest that was allowed; cases of other types may allow less.
+    pub tolerance: f32,
     /// What was wrong.
     pub failures: Vec<Failure>,
 }
@@ -95,6 +97,10 @@ fn one_case(
             return;
         }
     };
+    let layouts: Vec<Layout> = inputs.iter().map(|t| t.layout).collect();
+    let outputs = def.infer(&case.params, &layouts).unwrap_or_default();
+    let tolerance = v.tolerance(backend, &Instance { op: spec.op, params: case.params, inputs: layouts, outputs });
+    report.tolerance = report.tolerance.max(tolerance);
     let mut aliases = vec![None];
     aliases.extend(
         def.in_place().iter().copied().filter(|&(_, i)| i < inputs.len() && inputs[i].layout.is_contiguous()).map(Some),
@@ -117,9 +123,8 @@ fn one_case(
                         let d = compare(&reference, &result);
                         report.runs += 1;
                         report.worst = report.worst.worse(d);
-                        let within = d.relative <= f64::from(spec.tolerance);
-                        if !within {
-                            let why = format!("{d:?} is above the tolerance of {:e}", spec.tolerance);
+                        if d.relative > f64::from(tolerance) {
+                            let why = format!("{d:?} is above the tolerance of {tolerance:e}");
                             report.failures.push(Failure { what: what.clone(), why });
                         }
                         match &first {

@@ -57,6 +57,8 @@ pub struct Instance {
 /// What a worker gets through, in its caches, in about the time that a barrier costs where there are many: more is not
 /// worth doing by everyone.
 const LITTLE: usize = 64 << 10;
+/// Error bound of products whose activations were rounded to halves, for tensor cores.
+pub(crate) const HALF_PRODUCTS: f32 = 2e-3;
 
 impl Instance {
     /// Few enough bytes to be done by every worker rather than waited for: see [`Kernel::redundant`].
@@ -121,7 +123,8 @@ pub struct Spec {
     pub summary: &'static str,
     /// What can be tuned, beside the number of threads, which every kernel has.
     pub tunables: &'static [Tunable],
-    /// Largest relative error against the reference, as [`crate::check::difference`] measures it.
+    /// Largest relative error against the reference, as [`crate::check::difference`] measures it, where nothing more is
+    /// known of the instance: see [`Variant::tolerance`].
     pub tolerance: f32,
 }
 
@@ -149,6 +152,17 @@ pub trait Variant: Sync {
 
     /// How it computes.
     fn body(&self) -> Body<'_>;
+
+    /// Largest relative error against the reference for an instance, on a backend. A lowering is as exact as its parts: on a
+    /// GPU products with weights of two bytes round activations to halves.
+    fn tolerance(&self, backend: Backend, inst: &Instance) -> f32 {
+        let own = self.spec().tolerance;
+        let halves = || inst.inputs.iter().any(|l| matches!(l.dtype, DType::F16 | DType::BF16));
+        match self.body() {
+            Body::Lowering(_) if backend == Backend::Cuda && halves() => own.max(HALF_PRODUCTS),
+            _ => own,
+        }
+    }
 
     /// Whether it runs on a backend: kernels on their own, lowerings on every.
     fn serves(&self, backend: Backend) -> bool {

@@ -124,7 +124,7 @@ impl Engine {
             node: tap.node.clone(),
             against_old: check::compare(&tap.result, &new),
             against_reference: check::compare(&reference, &new),
-            tolerance: variant.spec().tolerance,
+            tolerance: variant.tolerance(backend, &tap.inst),
         })
     }
 

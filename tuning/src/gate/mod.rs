@@ -79,7 +79,7 @@ impl Gate {
         let (pool, inputs) = (engine.pool(), &self.tap.inputs);
         let new = check::run_on(backend, pool, variant, tunables, inst.params, inputs, None, &below)
             .map_err(|e| Refusal::Unsupported(e.to_string()))?;
-        self.judge(&new, variant.spec().tolerance)
+        self.judge(&new, variant.tolerance(backend, inst))
     }
 
     /// Compares a result with the reference's.

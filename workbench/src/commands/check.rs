@@ -118,7 +118,7 @@ fn row(op: Op, backend: Backend, v: &dyn Variant, report: &SuiteReport, ok: bool
         Cell::shown(result, ok),
         Cell::int(report.runs),
         Cell::shown(format!("{:.1e}", report.worst.relative), report.worst.relative),
-        Cell::shown(format!("{:.1e}", spec.tolerance), f64::from(spec.tolerance)),
+        Cell::shown(format!("{:.1e}", report.tolerance), f64::from(report.tolerance)),
         Cell::text(report.declined.join("; ")),
     ]
 }

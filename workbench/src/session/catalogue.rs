@@ -166,7 +166,7 @@ fn choices(inst: &Instance, backend: Backend, threads: usize) -> Vec<Choice> {
             lowering: matches!(v.body(), Body::Lowering(_)),
             reason: v.supports(inst).err().map(|r| r.0),
             tunables,
-            tolerance: spec.tolerance,
+            tolerance: v.tolerance(backend, inst),
         }
     };
     ops::variants(inst.op).iter().filter(|v| v.serves(backend)).map(describe).collect()

@@ -170,7 +170,7 @@ impl Worker {
             nodes: all.len(),
             against_old: worst(&|c| c.against_old.relative),
             against_reference: worst(&|c| c.against_reference.relative),
-            tolerance: f64::from(variant.spec().tolerance),
+            tolerance: worst(&|c| f64::from(c.tolerance)),
             same_bits: !all.iter().any(|c| c.against_old.bits_differ),
         })
     }

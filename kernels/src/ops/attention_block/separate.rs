@@ -15,7 +15,7 @@ pub static SEPARATE: LoweringVariant = LoweringVariant {
         summary: "norms, rotations, stores, attention and gate as nodes",
         tunables: &[],
         // That of its least exact part, attention on tensor cores.
-        tolerance: 2e-3,
+        tolerance: 2e-5,
     },
     supports: always,
     lower,

@@ -14,7 +14,7 @@ pub(in crate::ops) const ROWS: usize = 128;
 pub(in crate::ops) const MANY: usize = 9;
 
 /// Error bound: halves with sums in single precision; for F32 two halves each, and the sums of tensor cores.
-pub(in crate::ops) const TOLERANCE: f32 = 2e-3;
+pub(in crate::ops) const TOLERANCE: f32 = crate::variant::HALF_PRODUCTS;
 
 /// Elements of a row of halves.
 pub(in crate::ops) fn padded(k: usize) -> usize {
