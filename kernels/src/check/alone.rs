@@ -64,8 +64,8 @@ impl<'a> OnPool<'a> {
         };
         let packed = plan.packed(Backend::Cpu).into_iter().map(pack).collect();
         let given = Given { inputs, packed };
-        // SAFETY: `given` goes where `bound` goes and outlives it, its buffers are not moved by that, and nobody else
-        // has them.
+        // Moving `given` moves none of its buffers.
+        // SAFETY: `given` goes where `bound` goes and outlives it; nobody else has its buffers.
         let bound = unsafe { Bound::new(plan, &given, threads)? };
         Ok(OnPool { bound, plan, given, sweep: None })
     }

@@ -140,8 +140,8 @@ struct Module(sys::CUmodule);
 #[derive(Clone, Copy)]
 pub(super) struct Function(pub sys::CUfunction);
 
-// SAFETY: the driver's handles may be used by any thread once the context is current there, which `Device::enter` sees
-// to; modules are behind a lock.
+// A context is made current in a thread by `Device::enter`; modules are behind a lock.
+// SAFETY: the driver's handles may be used by any thread in which their context is current.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}

@@ -193,8 +193,8 @@ impl Bound {
                 r.starts.iter().map(|&at| r.words[at..].as_ptr().cast_mut().cast()).collect();
             let ([gx, gy, gz], [bx, by, bz]) = (r.grid, r.block);
             let stream = self.device.stream();
-            // SAFETY: the arguments are those that the kernel declares, as the launch list says; their addresses were
-            // checked in `new`, whose caller keeps the memory; the driver copies arguments before it returns.
+            // The driver copies arguments before it returns.
+            // SAFETY: arguments are as the kernel declares them; `new` checked their memory, which its caller keeps.
             let launched = unsafe {
                 if early {
                     let mut attribute = early_start();

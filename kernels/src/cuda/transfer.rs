@@ -33,8 +33,8 @@ impl Transfer {
     /// Puts it on the device's stream; does not wait, unless the host's memory is not locked.
     pub fn launch(&self, on: &Device) -> Result<(), CudaError> {
         let (there, len, here) = (self.device.address, self.device.len, self.host.cast::<c_void>());
-        // SAFETY: `new` has looked at both ends, and whoever bound the plan keeps them; nobody else touches either until
-        // the stream was waited for.
+        // Nobody else touches either end until the stream was waited for.
+        // SAFETY: `new` has looked at both ends, and whoever bound the plan keeps them.
         unsafe {
             match self.to_host {
                 true => sys::cuMemcpyDtoHAsync_v2(here, there, len, on.stream()),

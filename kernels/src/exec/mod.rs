@@ -181,9 +181,9 @@ impl Worker<'_> {
             scratch: unsafe { self.scratch.of(self.ith) },
             shared: call.shared.map_or(std::ptr::null_mut(), |t| t.ptr),
         };
-        // SAFETY: the plan was built from variants that support their instances, `Bindings::bind` checked that every
-        // view lies in live memory, steps that touch the same bytes are in different rounds, each piece of a round is
-        // claimed once, and own parts write this worker's memory alone.
+        // Steps that touch the same bytes are in different rounds, each piece of a round is claimed once, and own parts
+        // write this worker's memory alone.
+        // SAFETY: variants of a plan support their instances; `Bindings::bind` checked that views lie in live memory.
         unsafe { call.kernel.run(&mut c) };
     }
 }

@@ -141,8 +141,8 @@ impl Shared {
                 let _ = body(ith);
             };
             let job: &Job<'_> = &job;
-            // SAFETY: only the lifetime changes. Workers use the job between entering and leaving their doors, which
-            // open below, and this function does not return before all doors are shut.
+            // Workers use the job between entering and leaving their doors, which open below.
+            // SAFETY: only the lifetime changes, and this function does not return before all doors are shut.
             let mut job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
             self.job.store(&raw mut job, Ordering::Release);
             let doors = &self.doors[..nth - 1];

@@ -71,8 +71,8 @@ impl Gpu {
     pub fn bind(&mut self, plan: &Plan, to: Binding<'_>, host: Option<&exec::Bound>) -> Result<Bound, EngineError> {
         self.weights.ensure(to.model, &wanted(plan), plan.arena_bytes, to.progress)?;
         let view = View { gpu: self, state: to.state, slot: to.slot, host };
-        // SAFETY: the engine owns weights, states and inputs on the device, moves none of them, drops plans when an
-        // input is reallocated, and runs one plan at a time.
+        // Plans are dropped when an input is reallocated, and one runs at a time.
+        // SAFETY: the engine owns weights, states and inputs on the device, and moves none of them.
         Ok(unsafe { Bound::new(&self.device, plan, &view)? })
     }
 }

@@ -46,8 +46,9 @@ impl Host {
     pub fn bind(&mut self, plan: &Plan, to: Binding<'_>) -> Result<Bound, EngineError> {
         self.store.ensure(to.model, &plan.packed(Backend::Cpu), to.progress)?;
         let view = View { host: self, model: to.model, state: to.state, slot: to.slot };
-        // SAFETY: the engine owns or shares what is bound (the mapped file through `model`, packed weights, states,
-        // inputs), moves none of it, drops plans when an input is reallocated, and runs one plan at a time.
+        // Bound are the mapped file through `model`, packed weights, states and inputs. Plans are dropped when an input
+        // is reallocated, and one runs at a time.
+        // SAFETY: the engine owns or shares what is bound, and moves none of it.
         Ok(unsafe { Bound::new(plan, &view, to.threads)? })
     }
 }

@@ -20,9 +20,9 @@ impl Source {
         if file.metadata()?.len() == 0 {
             return Ok(Source { name: path.to_owned(), bytes: None });
         }
-        // SAFETY: the mapping is private and read-only, and only ever read as `&[u8]`, for which every bit pattern is
-        // valid. Another process that writes or truncates the file while it is mapped can change what we read or end
-        // us by SIGBUS; no checked length depends on bytes read twice, and all engines that map weights accept this.
+        // Another process that writes or truncates the file while it is mapped can change what we read or end us by
+        // SIGBUS; no checked length depends on bytes read twice, and all engines that map weights accept this.
+        // SAFETY: the mapping is private, and only read as `&[u8]`, for which every bit pattern is valid.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Source { name: path.to_owned(), bytes: Some(map) })
     }

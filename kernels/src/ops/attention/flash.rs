@@ -125,8 +125,8 @@ unsafe fn attend(call: &mut Call<'_>, g: &Geometry, piece: Piece) {
         tile.set_seen(r, n);
         end = end.max(n.min(first + g.range));
     }
-    // SAFETY: KV head and sequence are among the caches'; some row sees the last of the cells, so they were written
-    // before, and `seen` stops at the end of the view.
+    // Some row sees the last of the cells, so they were written before.
+    // SAFETY: KV head and sequence are among the caches', and `seen` stops at the end of the view.
     unsafe {
         let (k, v) = (cells(k, piece.kv_head, piece.seq), cells(v, piece.kv_head, piece.seq));
         tile.attend(Isa::detect(), k, v, first, end);

@@ -50,8 +50,7 @@ impl<F: Function> Kernel for ByElement<F> {
             let [i1, i2, i3] = y.layout.row_index(row);
             let [_, j1, j2, j3] = repeated(b.layout.ne, [0, i1, i2, i3]);
             let (n, nb, sa, sb, sy) = (y.ne(0), b.ne(0), a.nb(0), b.nb(0), y.nb(0));
-            // SAFETY: the row lies inside a and y, which have one shape, and at the remainder inside b; shares do not
-            // overlap.
+            // SAFETY: the row lies inside a and y, of one shape, and at the remainder in b; shares do not overlap.
             unsafe {
                 let (a, b) = (a.row_ptr(i1, i2, i3), b.row_ptr(j1, j2, j3));
                 let y = y.row_ptr(i1, i2, i3);

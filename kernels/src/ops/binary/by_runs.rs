@@ -123,9 +123,8 @@ impl<F: Function> Task for Share<F> {
         let (length, number) = (self.b.ne(0), self.b.ne(0) == 1);
         let side_by_side = sa == 4 && sy == 4 && (number || (sb == 4 && length == self.y.ne(0)));
         for Run { at, n } in self.runs.range(self.mine) {
-            // SAFETY: the run lies inside a and y, which have one shape, and at the remainder inside b. All are F32, and
-            // no other worker has the run. Slices are made where elements lie side by side, and never two of one memory:
-            // in place there is only y's.
+            // Slices are made where elements lie side by side, and never two of one memory: in place there is only y's.
+            // SAFETY: the F32 run lies inside a and y, and at the remainder inside b; no other worker has it.
             unsafe {
                 let a = self.a.ptr.add(self.a.layout.offset(at)).cast::<f32>();
                 let b = self.b.ptr.add(self.b.layout.offset(repeated(self.b.layout.ne, at))).cast::<f32>();

@@ -19,8 +19,7 @@ impl RowOp for Rows {
         let (a, b, y, dim) = (&call.inputs[0], &call.inputs[1], &call.outputs[0], super::dim(call));
         for row in rows {
             let at = y.layout.row_index(row);
-            // SAFETY: the row lies inside y, and at the same index, less a's length beyond a, inside the source. All
-            // elements have four bytes.
+            // SAFETY: the row lies inside y and, less a's length beyond a, in the source; elements have four bytes.
             unsafe {
                 let dst = y.row_ptr(at[0], at[1], at[2]);
                 if dim == 0 {

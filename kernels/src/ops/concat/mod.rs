@@ -53,8 +53,7 @@ impl OpDef for Concat {
                     index[dim] -= a.ne(dim);
                     (b, index)
                 };
-                // SAFETY: the index lies inside y and, less a's length beyond a, inside b. Both types are plain and of
-                // four bytes.
+                // SAFETY: the index lies inside y and, less a's length beyond a, inside b; both have four bytes.
                 unsafe { y.set_i32(at, from.get_i32(index)) }
             }
         }

@@ -55,9 +55,9 @@ impl Kernel for Blocks {
             let n = block.min(channels - first);
             for k in 0..past {
                 let from = tokens + k;
-                // SAFETY: columns and channels lie inside the layouts, channels side by side (`supports`); no other
-                // worker has these of this sequence. Columns only move towards lower numbers, each read before it is
-                // written; a column may be its own source where there is no token.
+                // Columns only move towards lower numbers, each read before it is written; a column may be its own
+                // source where there is no token.
+                // SAFETY: columns, and channels side by side, lie inside the layouts; no other worker has these.
                 unsafe {
                     let source = if from < past { state.row_ptr(from, s, 0) } else { x.row_ptr(from - past, s, 0) };
                     let source = source.cast::<f32>().cast_const().add(first);

@@ -55,8 +55,8 @@ impl OpDef for ConvShift {
             for k in 0..past {
                 for c in 0..channels {
                     let from = tokens + k;
-                    // SAFETY: indices lie inside the layouts that `infer` checked; columns are read before they are
-                    // written, as they only move towards lower numbers.
+                    // Columns only move towards lower numbers: each is read before it is written.
+                    // SAFETY: indices lie inside the layouts that `infer` checked.
                     unsafe {
                         let v = if from < past {
                             state.get_f32([c, from, s, 0])

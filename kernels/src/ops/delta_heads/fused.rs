@@ -135,8 +135,7 @@ impl Head<'_, '_> {
     #[inline(always)]
     unsafe fn convolve<L: Level>(&self, from: usize, to: *mut f32) {
         let (call, n) = (self.call, self.d);
-        // SAFETY: by the caller's contract; states and x have contiguous rows, w is contiguous (`supports`). Scratch
-        // overlaps none of them.
+        // SAFETY: by the caller's contract; rows and w are contiguous (`supports`), and scratch overlaps none of them.
         unsafe {
             let past = |k| &call.inputs[CONV_STATE].row_f32(k, self.s, 0)[from..from + n];
             let (x0, x1, x2) = (past(0), past(1), past(2));

@@ -153,8 +153,8 @@ impl Task for Work<'_, '_> {
             let (j, h, s) = (task % slices * width, task / slices % hv, task / slices / hv);
             let width = width.min(d - j);
             let source = Source { call, h, s, j, head_k: h / ratio, scale };
-            // SAFETY: indices lie inside the layouts that `infer` checked, rows are contiguous (`supports`), no other
-            // worker has this slice, and scratch is this worker's own.
+            // Rows are contiguous (`supports`), and scratch is this worker's own.
+            // SAFETY: indices lie inside the layouts that `infer` checked; no other worker has this slice.
             unsafe {
                 let slice = Slice {
                     ptr: state.row_ptr(0, h, s).cast::<f32>().add(j),

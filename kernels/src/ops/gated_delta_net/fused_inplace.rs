@@ -97,8 +97,8 @@ impl Task for Work<'_, '_> {
         let (state, scale) = (call.inputs[STATE], scale(call.inst));
         for task in call.share(hv * s * slices) {
             let (j, h, s) = (task % slices * width, task / slices % hv, task / slices / hv);
-            // SAFETY: indices lie inside the layouts that `infer` checked, rows are contiguous (`supports`), and no
-            // other worker has this slice; scratch has room for the sums and for a block of columns.
+            // Rows are contiguous (`supports`); scratch has room for the sums and for a block of columns.
+            // SAFETY: indices lie inside the layouts that `infer` checked; no other worker has this slice.
             unsafe {
                 let slice = Slice {
                     ptr: state.row_ptr(0, h, s).cast::<f32>().add(j),

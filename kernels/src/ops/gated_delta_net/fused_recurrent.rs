@@ -65,8 +65,8 @@ impl Task for Work<'_, '_> {
         let (state, scale) = (call.inputs[STATE], scale(call.inst));
         for task in call.share(hv * s) {
             let (h, s) = (task % hv, task / hv);
-            // SAFETY: indices lie inside the layouts that `infer` checked, rows are contiguous (`supports`), no other
-            // worker has this head, and scratch has room for the copy and the sums.
+            // Rows are contiguous (`supports`); scratch has room for the copy and the sums.
+            // SAFETY: indices lie inside the layouts that `infer` checked; no other worker has this head.
             unsafe {
                 let copy = Slice { ptr: scratch, stride: d, keys: d, width: d };
                 for i in 0..d {

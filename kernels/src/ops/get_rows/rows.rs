@@ -55,8 +55,7 @@ impl Kernel for Rows {
         let (table, y) = (&call.inputs[0], &call.outputs[0]);
         for row in call.share(y.layout.rows()) {
             let [i, b, _] = y.layout.row_index(row);
-            // SAFETY: the index lies inside ids and y, whose rows are contiguous and this worker's; the row lies inside
-            // the table.
+            // SAFETY: the index lies inside ids and y, whose rows are this worker's, and the row inside the table.
             unsafe {
                 let src = table.row_bytes(row_of(call, i, b), b, 0);
                 dequantize_row(table.layout.dtype, src, y.row_f32_mut(i, b, 0));

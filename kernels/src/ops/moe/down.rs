@@ -295,9 +295,10 @@ unsafe fn by_rows<M: Multiply>(call: &mut Call<'_>) {
     let task = call.tunables.get(0).next_multiple_of(M::GROUP);
     let block = block(task, n, tokens);
     let mine = call.share(n.div_ceil(task));
-    // SAFETY: ids are live; h has a row for each slot.
-    let ((experts, rest), all) =
-        unsafe { (Experts::group(ids, down.ne(2), call.scratch), Columns::planes(h, 0, tokens, 0)) };
+    // SAFETY: ids are live.
+    let (experts, rest) = unsafe { Experts::group(ids, down.ne(2), call.scratch) };
+    // SAFETY: h has a row for each slot.
+    let all = unsafe { Columns::planes(h, 0, tokens, 0) };
     let (weight, rest) = take_f32(rest, ids.layout.elements());
     let (sums, rest) = take_f32(rest, block * tokens);
     // Weights in the order of the slots, so that the inner loop neither divides nor looks for them.

@@ -197,8 +197,8 @@ impl<M: Multiply> Kernel for UpGate<M> {
         }
         let task = call.tunables.get(0).next_multiple_of(M::GROUP);
         let deal = Deal { rows: up.ne(1), task, fixed: M::FIXED, ith: call.ith, nth: call.nth };
-        // SAFETY: ids are live; what was grouped for all was so in the phase before; x has a row for each token, y for each
-        // slot.
+        // Experts that were grouped for all were so in the phase before.
+        // SAFETY: ids are live; x has a row for each token, y for each slot.
         let ((experts, rest), all, to) = unsafe {
             let experts = if once {
                 (Experts::grouped(&ids.layout, up.ne(2), call.shared), &mut *call.scratch)
@@ -214,8 +214,8 @@ impl<M: Multiply> Kernel for UpGate<M> {
             let step = (BETWEEN / 4 / slots.len()).next_multiple_of(task);
             for first in rows.clone().step_by(step) {
                 let some = first..rows.end.min(first + step);
-                // SAFETY: expert, rows and slots exist; no other worker has these rows of this expert, so it is this
-                // one that wrote the gate's products before it reads them.
+                // This worker itself wrote the gate's products that it reads.
+                // SAFETY: expert, rows and slots exist; no other worker has these rows of this expert.
                 unsafe {
                     let (gate, up) = (Weight::of(gate, expert, 0), Weight::of(up, expert, 0));
                     M::rows(&gate, some.clone(), &columns, 0..slots.len(), rest, &mut |slot, row, products| {

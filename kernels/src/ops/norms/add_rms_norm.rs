@@ -84,8 +84,8 @@ impl RowOp for AddRmsNorm {
         let (sum, y, eps, n) = (&call.outputs[0], &call.outputs[1], eps(call), call.inputs[0].ne(0));
         for r in rows {
             let at = a.layout.row_index(r);
-            // SAFETY: the row lies inside all four layouts, which have one shape and contiguous rows; so has w. The sum
-            // may be a: no slice of it lives while it is written.
+            // The sum may be a: no slice of it lives while it is written.
+            // SAFETY: the row lies inside all four layouts, of one shape and contiguous rows; so has w.
             unsafe {
                 add_row::<L>(n, row(a, at), row(b, at), row(sum, at));
                 let mean = sum_squares::<L>(sum.row_f32(at[0], at[1], at[2])) / n as f32;

@@ -79,8 +79,8 @@ impl RowOp for GatedNorm {
         let (y, eps, n) = (&call.outputs[0], eps(call), call.inputs[0].ne(0));
         for r in rows {
             let at = x.layout.row_index(r);
-            // SAFETY: the row lies inside all three layouts, which have one shape and contiguous rows; so has w. y may
-            // be x: no slice of x lives while y is written.
+            // y may be x: no slice of x lives while y is written.
+            // SAFETY: the row lies inside all three layouts, of one shape and contiguous rows; so has w.
             unsafe {
                 let mean = sum_squares::<L>(x.row_f32(at[0], at[1], at[2])) / n as f32;
                 scale_row::<L>(n, row(x, at), 1.0 / (mean + eps).sqrt(), Some(w), row(y, at));

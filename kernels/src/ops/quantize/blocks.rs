@@ -69,8 +69,7 @@ impl Kernel for Blocks {
         let runs = self.runs(call.inst, call.tunables);
         for Run { at, n } in runs.range(call.share(runs.count())) {
             let bytes = n / to.block_len() * to.block_bytes();
-            // SAFETY: a run lies in one row, whose elements and blocks are side by side; runs begin at whole blocks and
-            // do not overlap.
+            // SAFETY: a run is side by side in one row, begins at a whole block, and runs do not overlap.
             unsafe {
                 let src = std::slice::from_raw_parts(x.ptr.add(x.layout.offset(at)).cast::<f32>(), n);
                 let dst = std::slice::from_raw_parts_mut(y.ptr.add(y.layout.offset(at)), bytes);

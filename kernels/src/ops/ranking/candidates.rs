@@ -76,8 +76,7 @@ impl RowOp for Candidates {
             let best = unsafe { top_k::best(x, [i1, i2, i3], ids.ne(0), call.scratch) };
             for (k, &key) in best.iter().enumerate() {
                 let at = index(key);
-                // SAFETY: the outputs have a row of k for each of x's, this one is this worker's own, and the key is of an
-                // element of x.
+                // SAFETY: the outputs have a row of k for each of x's, this one is this worker's; the key is of x.
                 unsafe {
                     ids.set_i32([k, i1, i2, i3], at);
                     values.set_f32([k, i1, i2, i3], x.get_f32([at as usize, i1, i2, i3]));

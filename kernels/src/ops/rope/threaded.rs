@@ -66,8 +66,8 @@ impl Kernel for Threaded {
             }
             for h in 0..x.ne(1) {
                 // In place x and y are the same row, so there may be no two slices: pointers.
-                // SAFETY: the row lies inside both layouts, its elements side by side (`supports`), `n_rot ≤ ne[0]`
-                // (`infer`), and tokens of two workers do not overlap.
+                // Elements lie side by side (`supports`), and tokens of two workers do not overlap.
+                // SAFETY: the row lies inside both layouts, and `n_rot ≤ ne[0]` (`infer`).
                 unsafe {
                     let (src, dst) = (x.row_ptr(h, t, s).cast::<f32>(), y.row_ptr(h, t, s).cast::<f32>());
                     for (i, &(cos, sin)) in turns[..half].iter().enumerate() {

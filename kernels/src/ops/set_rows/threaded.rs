@@ -59,8 +59,8 @@ impl Kernel for Threaded {
             for t in 0..src.ne(2) {
                 // SAFETY: `pos` has an element for each token.
                 let Some(c) = cell(unsafe { pos.get_i32([t, s, 0, 0]) }, cache.ne(1)) else { continue };
-                // SAFETY: `from + n ≤ ne[0]`, shapes agree (`infer`), rows are contiguous (`supports`), the cell is one
-                // of the cache's, the cache is no other input, and no other worker has this slice of the head.
+                // Rows are contiguous (`supports`), the cache is no other input, and no other worker has this slice.
+                // SAFETY: `from + n ≤ ne[0]`, shapes agree (`infer`), and the cell is one of the cache's.
                 unsafe {
                     let row = &src.row_f32(h, t, s)[from..from + n];
                     let dst = cache.row_ptr(c, h, s);

@@ -23,8 +23,8 @@ impl RowOp for Rows {
         let (x, y, scale) = (&call.inputs[0], &call.outputs[0], scale(call));
         for row in rows {
             let [i1, i2, i3] = x.layout.row_index(row);
-            // SAFETY: the row lies inside both layouts, which have one shape and contiguous rows. If y is x, the copy
-            // is of a row onto itself, and no slice of x is made.
+            // If y is x, the copy is of a row onto itself, and no slice of x is made.
+            // SAFETY: the row lies inside both layouts, which have one shape and contiguous rows.
             let (weights, hidden) = unsafe {
                 let n = visible(call, [i1, i2, i3]);
                 std::ptr::copy(x.row_ptr(i1, i2, i3), y.row_ptr(i1, i2, i3), n * 4);

@@ -84,8 +84,8 @@ impl Task for Share {
     fn run<L: Level>(self) {
         for Run { at: [start, _, i2, i3], n } in self.blocks.range(self.mine.clone()) {
             let (mut i0, end) = (start, start + n);
-            // SAFETY: columns `start .. end` of matrix (i2, i3) lie inside b and x, whose rows are contiguous, and are
-            // this worker's own. The features are the level's.
+            // The features are the level's, the columns this worker's own.
+            // SAFETY: columns `start .. end` of matrix (i2, i3) lie inside b and x, whose rows are contiguous.
             unsafe {
                 while end - i0 >= 4 * L::V::N {
                     self.solve::<L, 4>(i0, i2, i3);
@@ -111,8 +111,8 @@ impl Share {
     #[inline(always)]
     unsafe fn solve<L: Level, const K: usize>(&self, i0: usize, i2: usize, i3: usize) {
         for i1 in 0..self.x.ne(1) {
-            // SAFETY: rows of the matrix up to `i1`, the columns by the caller. Row `i1` of b is read before that of x,
-            // which may be the same, is written; no references are made.
+            // Row `i1` of b is read before that of x, which may be the same, is written; no references are made.
+            // SAFETY: rows of the matrix up to `i1`, the columns by the caller.
             unsafe {
                 let b = self.b.row_ptr(i1, i2, i3).cast::<f32>().add(i0);
                 let mut acc = [L::V::splat(0.0); K];

@@ -72,8 +72,8 @@ impl Task for Share {
         let across = !x.layout.has_contiguous_rows() && x.nb(1) == 4;
         for Run { at: [i1, i2, i3, _], n } in self.blocks.range(self.mine) {
             let (mut i1, end) = (i1, i1 + n);
-            // SAFETY: rows `i1 .. end` lie inside x, and y has an element for each; no other worker has them. In
-            // `across` neighbours along dimension 1 lie side by side.
+            // In `across` neighbours along dimension 1 lie side by side.
+            // SAFETY: rows `i1 .. end` lie inside x, y has an element for each, and no other worker has them.
             unsafe {
                 while across && i1 < end {
                     let n = LANES.min(end - i1);

@@ -76,8 +76,8 @@ impl<F: Function> Task for Share<F> {
     fn run<L: Level>(self) {
         let (sx, sy) = (self.x.nb(0), self.y.nb(0));
         for Run { at, n } in self.runs.range(self.mine) {
-            // SAFETY: the run lies inside both layouts, which have one shape and F32 elements. No other worker has it.
             // Slices are made where elements lie side by side; in place there is only the one.
+            // SAFETY: the F32 run lies inside both layouts, of one shape, and no other worker has it.
             unsafe {
                 let src = self.x.ptr.add(self.x.layout.offset(at)).cast::<f32>();
                 let dst = self.y.ptr.add(self.y.layout.offset(at)).cast::<f32>();

@@ -60,8 +60,8 @@ impl Shaped {
         assert!(columns > 0);
         // Groups of one size, as large as they can be: that is the shape of the tiles.
         let group = columns.div_ceil(columns.div_ceil(amx::ROWS));
-        // SAFETY: the token proves AMX; a group is 1 to 16 columns, steps are as the products below want them, and they are
-        // released on drop.
+        // Tiles are released on drop.
+        // SAFETY: the token proves AMX; a group is 1 to 16 columns, steps are as the products below want them.
         unsafe { amx::shape(group, if dtype.block_len() == 32 { 32 } else { 64 }) };
         Shaped { dtype, columns, group, out: Results([[[0; amx::ROWS]; amx::ROWS]; 4]), _here: PhantomData }
     }
@@ -80,8 +80,8 @@ impl Shaped {
             columns: self.columns,
             group: self.group,
         };
-        // SAFETY: `new` had the token that proves the features, and the tiles are shaped; the chunk is one, as the lengths
-        // say, and the panel has `SPARE` columns behind its last.
+        // `new` had the token that proves the features, and shaped the tiles.
+        // SAFETY: the chunk is one, as the lengths say, and the panel has `SPARE` columns behind its last.
         unsafe {
             match self.dtype {
                 DType::Q2_K | DType::Q4_K | DType::Q5_K => chunk_of_256::<true>(&chunk, &mut self.out),
@@ -106,8 +106,8 @@ impl Drop for Shaped {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn chunk_of_256<const AFFINE: bool>(chunk: &Chunk, out: &mut Results) {
     let mut c = 0;
-    // SAFETY: columns `c ..` of the chunk, as many as there are; a group behind the last column that is there starts
-    // before it, so that it ends in the spare ones.
+    // A group that ends behind the last column starts before it, so that it ends in the spare ones.
+    // SAFETY: columns `c ..` of the chunk, as many as there are and are spare.
     unsafe {
         while c < chunk.columns {
             let (left, x) = (chunk.columns - c, chunk.x.add(COLUMN * c));

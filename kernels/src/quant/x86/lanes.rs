@@ -81,8 +81,9 @@ pub(super) unsafe fn raise<const UP: i32>(bits: __m256i) -> __m256i {
 /// AVX2.
 #[inline(always)]
 pub(super) unsafe fn multiply<const SIGNED: bool>(q: __m256i, x: __m256i) -> __m256i {
-    // SAFETY: promised by the caller. No pair saturates: unsigned codes are at most 63, and signed ones at most 128 in
-    // magnitude, 2 * 128 * 127 < 2^15. `x` is never -128, so its sign can be turned.
+    // No pair saturates: unsigned codes are at most 63, and signed ones at most 128 in magnitude, 2 * 128 * 127 < 2^15.
+    // `x` is never -128, so its sign can be turned.
+    // SAFETY: the features are promised by the caller.
     unsafe {
         if SIGNED {
             _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q))

@@ -99,8 +99,8 @@ pub(in crate::quant) fn unpack_block(
     let per_block = lines_of(dtype, form);
     let lines = &mut lines[b * per_block..(b + 1) * per_block];
     let (p, out) = (packed.as_ptr(), lines.as_mut_ptr().cast::<u8>());
-    // SAFETY: the token proves the features; `packed` is one packed block and `lines` one block of the tile, whose
-    // half lines of this group of rows start at `32 * octet`.
+    // `packed` is one packed block and `lines` one block of the tile.
+    // SAFETY: the token proves the features; half lines of this group of rows start at `32 * octet`.
     unsafe {
         let out = out.add(32 * octet);
         match dtype {
